@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: pair metrics, ensembles and selection over model predictions."""

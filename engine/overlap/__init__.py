@@ -1,0 +1,1 @@
+"""Sweep vision models on Ray and analyse which of them fail on different examples."""
