@@ -1,1 +1,50 @@
-"""Sweep vision models on Ray and analyse which of them fail on different examples."""
+"""Sweep vision models on Ray, and find which of them fail on different examples.
+
+Every verb of the command line is one function here; each is imported when it is first used, because
+torch, Ray and numba take seconds.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from overlap.analyses import analyze
+    from overlap.errors import OverlapError
+    from overlap.launcher import launch, open_plan
+    from overlap.reporting import report
+    from overlap.spec import sweep_schema
+    from overlap.standing import status
+    from overlap.store import Store, open_objects
+    from overlap.store.verify import verify
+
+__all__ = [
+    "OverlapError",
+    "Store",
+    "analyze",
+    "launch",
+    "open_objects",
+    "open_plan",
+    "report",
+    "status",
+    "sweep_schema",
+    "verify",
+]
+
+_HOMES = {
+    "OverlapError": "overlap.errors",
+    "Store": "overlap.store",
+    "analyze": "overlap.analyses",
+    "launch": "overlap.launcher",
+    "open_objects": "overlap.store",
+    "open_plan": "overlap.launcher",
+    "report": "overlap.reporting",
+    "status": "overlap.standing",
+    "sweep_schema": "overlap.spec",
+    "verify": "overlap.store.verify",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name not in _HOMES:
+        raise AttributeError(f"module 'overlap' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,35 @@
+"""The command line: read arguments, call one function, print."""
+
+import sys
+
+from overlap.cli.app import app
+from overlap.cli.output import print_error
+from overlap.errors import OverlapError
+
+__all__ = ["main"]
+
+INTERRUPTED = 130
+BAD_ARGUMENTS = 3
+
+
+def main() -> None:
+    """Runs the command line and exits with its documented code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command; errors meant for the user are printed plainly, bugs show their traceback."""
+    try:
+        code = app(arguments, prog_name="overlap", standalone_mode=False)
+    except OverlapError as error:
+        print_error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        print_error("interrupted; run the same command again to continue")
+        return INTERRUPTED
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # every usage error of the command-line library has it
+            raise
+        print_error(f"{error.format_message()} (try --help)")
+        return BAD_ARGUMENTS
+    return code if isinstance(code, int) else 0

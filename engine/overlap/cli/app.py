@@ -1,0 +1,37 @@
+"""The tree of commands."""
+
+from typing import Annotated
+
+import typer
+
+from overlap.cli import analysis, sweep
+
+app = typer.Typer(
+    name="overlap",
+    help="Which vision models fail on different examples, and what they make together.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(sweep.app, name="sweep")
+app.add_typer(analysis.predictions, name="predictions")
+app.command("analyze")(analysis.analyze)
+app.command("report")(analysis.report)
+
+
+def _print_version(asked: bool) -> None:  # noqa: FBT001
+    if asked:
+        from importlib.metadata import version  # noqa: PLC0415 - only for this option
+
+        typer.echo(version("overlap"))
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    *,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Which vision models fail on different examples, and what they make together."""

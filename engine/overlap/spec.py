@@ -1,0 +1,297 @@
+"""What a sweep file may say: read, checked whole, and turned into a `Sweep` value."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails
+
+from overlap.errors import Problem, SweepFileError
+from overlap.recipes import RECIPES, is_estimator
+from overlap.search_space import WORDS, Axis, Grid, Scalar, parse_axis
+from overlap.yaml_lines import Document, Path, dotted, load_yaml
+
+_SCALAR_SCHEMA = {"type": ["number", "string", "boolean"]}
+_AXIS_SCHEMA: dict[str, object] = {
+    "description": "a value, a list of values, or one search-space word of Ray Tune with its arguments",
+    "anyOf": [
+        _SCALAR_SCHEMA,
+        {"type": "array", "items": _SCALAR_SCHEMA, "minItems": 1},
+        {
+            "type": "object",
+            "properties": {word: {"type": "array", "items": _SCALAR_SCHEMA} for word in WORDS},
+            "additionalProperties": False,
+            "minProperties": 1,
+            "maxProperties": 1,
+        },
+    ],
+}
+_AxisField: TypeAlias = Annotated[Axis, BeforeValidator(parse_axis), WithJsonSchema(_AXIS_SCHEMA)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
+
+
+class DatasetEntry(_Entry):
+    """A labelled dataset: where its images come from, and its disjoint, seeded splits."""
+
+    source: str = Field(description="sklearn:digits, rendered:digits, or a folder with one folder a class")
+    splits: dict[str, Annotated[int, Field(gt=0)] | Literal["rest"]] = Field(min_length=1)
+    seed: int = 0
+    samples: int | None = Field(default=None, gt=0, description="how many images to draw (rendered sources)")
+    size: int | None = Field(default=None, gt=0, le=4096, description="pixels a side (folder sources)")
+
+
+class PreprocessingEntry(_Entry):
+    """How an image becomes a model's input."""
+
+    size: int | None = Field(default=None, ge=2, le=4096)
+    interpolation: Literal["nearest", "bilinear", "bicubic"] | None = None
+
+
+class BaseEntry(_Entry):
+    """The variant that every entry of `vary` changes."""
+
+    architecture: str
+    train_on: str
+    framework: str = "supervised"
+    seed: int = 0
+    hyperparameters: dict[str, bool | int | float | str] = {}
+    preprocessing: PreprocessingEntry = PreprocessingEntry()
+
+
+class VaryEntry(_Entry):
+    """The base with some fields changed; lists and search-space words give several variants."""
+
+    architecture: _AxisField | None = None
+    framework: _AxisField | None = None
+    train_on: _AxisField | None = None
+    seed: _AxisField | None = None
+    hyperparameters: dict[str, _AxisField] = {}
+    preprocessing: PreprocessingEntry = PreprocessingEntry()
+    samples: int | None = Field(default=None, gt=0, description="how often to draw the random fields")
+
+
+class ResourcesEntry(_Entry):
+    """What one variant gets while it is trained or evaluated."""
+
+    gpus: float = Field(default=0, ge=0, description="may be a fraction below one")
+    cpus: int = Field(default=1, ge=1)
+
+
+class SweepEntry(_Entry):
+    """A sweep file."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    store: str = Field(min_length=1, description="the folder that holds everything the sweep makes")
+    datasets: dict[str, DatasetEntry] = Field(min_length=1)
+    evaluate_on: list[str] = Field(min_length=1)
+    base: BaseEntry
+    vary: list[VaryEntry] = []
+    resources: ResourcesEntry = ResourcesEntry()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSpec:
+    """Where a dataset comes from and how it is split; enough to load it in any process."""
+
+    name: str
+    source: str
+    splits: tuple[tuple[str, int | None], ...]  # None takes the rest
+    seed: int
+    samples: int | None
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """A sweep file that is right in itself; whether the world agrees is `preflight`'s business."""
+
+    path: str
+    text: str
+    document: Document
+    name: str
+    store: str
+    datasets: tuple[DatasetSpec, ...]
+    evaluate_on: tuple[str, ...]
+    base: BaseEntry
+    vary: tuple[VaryEntry, ...]
+    gpus: float
+    cpus: int
+
+    def problem(self, path: Path, message: str) -> Problem:
+        """A problem at a path of this file."""
+        return Problem(line=self.document.line(path), where=dotted(path), message=message)
+
+
+def sweep_schema() -> dict[str, object]:
+    """The JSON Schema of a sweep file, for editors and validators."""
+    schema = SweepEntry.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "overlap sweep"}
+
+
+def read_sweep(text: str, *, path: str) -> Sweep:
+    """Reads a sweep file's text.
+
+    Raises:
+        SweepFileError: with every problem that can be seen without touching disk, data or models.
+    """
+    document = load_yaml(text)
+    if document.value is None and not document.problems:
+        problem = Problem(line=0, where="", message="expected a sweep, got an empty file")
+        raise SweepFileError(path, [problem])
+    try:
+        entry = SweepEntry.model_validate(document.value)
+    except ValidationError as error:
+        found = [_to_problem(details, document) for details in error.errors()]
+        raise SweepFileError(path, [*document.problems, *found]) from None
+    sweep = _to_sweep(entry, text, path, document)
+    problems = [*document.problems, *_reference_problems(sweep), *_hyperparameter_problems(sweep)]
+    if problems:
+        raise SweepFileError(path, problems)
+    return sweep
+
+
+def _to_sweep(entry: SweepEntry, text: str, path: str, document: Document) -> Sweep:
+    datasets = tuple(
+        DatasetSpec(
+            name=name,
+            source=dataset.source,
+            splits=tuple((split, None if n == "rest" else n) for split, n in dataset.splits.items()),
+            seed=dataset.seed,
+            samples=dataset.samples,
+            size=dataset.size,
+        )
+        for name, dataset in entry.datasets.items()
+    )
+    return Sweep(
+        path=path,
+        text=text,
+        document=document,
+        name=entry.name,
+        store=entry.store,
+        datasets=datasets,
+        evaluate_on=tuple(entry.evaluate_on),
+        base=entry.base,
+        vary=tuple(entry.vary),
+        gpus=entry.resources.gpus,
+        cpus=entry.resources.cpus,
+    )
+
+
+def _to_problem(details: ErrorDetails, document: Document) -> Problem:
+    path: Path = details["loc"]
+    if details["type"] == "extra_forbidden":
+        message = f"unknown key{did_you_mean(str(path[-1]), _known_keys(path[:-1]))}"
+    elif details["type"] == "missing":
+        message = "missing: this key is required"
+    else:
+        got = "" if details["type"] == "value_error" else f", got {details['input']!r}"
+        message = details["msg"].removeprefix("Value error, ").replace("Input should", "should") + got
+    while path and path not in document.lines and details["type"] != "missing":
+        path = path[:-1]  # the names of a union's members are in the path, but not in the file
+    return Problem(line=document.line(path), where=dotted(path), message=message)
+
+
+_ENTRIES: Mapping[str, type[_Entry]] = {
+    "datasets": DatasetEntry,
+    "base": BaseEntry,
+    "vary": VaryEntry,
+    "preprocessing": PreprocessingEntry,
+    "resources": ResourcesEntry,
+}
+
+
+def _known_keys(path: Path) -> list[str]:
+    """The keys that may stand at a path of the file."""
+    sections = [part for part in path if part in _ENTRIES]
+    entry = _ENTRIES[str(sections[-1])] if sections else SweepEntry
+    return list(entry.model_fields)
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """`; did you mean 'x'?` if a known word is near, else nothing."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _reference_problems(sweep: Sweep) -> list[Problem]:
+    """Names that point to nothing, and splits that cannot be."""
+    names = [dataset.name for dataset in sweep.datasets]
+    splits = {dataset.name: [split for split, _ in dataset.splits] for dataset in sweep.datasets}
+    uses: list[tuple[Path, str, str]] = [(("base", "train_on"), sweep.base.train_on, "train")]
+    uses += [(("evaluate_on", i), name, "test") for i, name in enumerate(sweep.evaluate_on)]
+    for i, entry in enumerate(sweep.vary):
+        place: Path = ("vary", i, "train_on")
+        uses += [(place, str(value), "train") for value in axis_values(entry.train_on)]
+    problems = []
+    for path, name, split in uses:
+        if name not in names:
+            message = f"'{name}' is no dataset of this file{did_you_mean(name, names)}"
+            problems.append(sweep.problem(path, message))
+        elif split not in splits[name]:
+            message = f"dataset '{name}' has no split '{split}': add it to datasets.{name}.splits"
+            problems.append(sweep.problem(path, message))
+    for dataset in sweep.datasets:
+        if sum(size is None for _, size in dataset.splits) > 1:
+            where: Path = ("datasets", dataset.name, "splits")
+            problems.append(sweep.problem(where, "only one split can take the rest"))
+    return problems
+
+
+def _hyperparameter_problems(sweep: Sweep) -> list[Problem]:
+    """Frameworks and hyperparameters that no recipe knows, and values out of range."""
+    base = sweep.base
+    problems = _framework_problems(sweep, ("base", "framework"), base.framework)
+    if base.framework in RECIPES and not is_estimator(base.architecture):
+        for name, value in base.hyperparameters.items():
+            path = ("base", "hyperparameters", name)
+            problems += _knob_problems(sweep, path, [base.framework], name, [value])
+    for i, entry in enumerate(sweep.vary):
+        frameworks = [str(value) for value in axis_values(entry.framework)] or [base.framework]
+        for framework in frameworks if entry.framework else []:
+            problems += _framework_problems(sweep, ("vary", i, "framework"), framework)
+        architectures = [str(value) for value in axis_values(entry.architecture)] or [base.architecture]
+        if any(is_estimator(architecture) for architecture in architectures):
+            continue  # an estimator's own parameters; preflight asks scikit-learn
+        known = [framework for framework in frameworks if framework in RECIPES]
+        for name, axis in entry.hyperparameters.items():
+            path = ("vary", i, "hyperparameters", name)
+            problems += _knob_problems(sweep, path, known, name, axis_values(axis))
+    return problems
+
+
+def _framework_problems(sweep: Sweep, path: Path, framework: str) -> list[Problem]:
+    if framework in RECIPES:
+        return []
+    hint = did_you_mean(framework, list(RECIPES)) or f"; known are {', '.join(RECIPES)}"
+    return [sweep.problem(path, f"'{framework}' is no framework{hint}")]
+
+
+def _knob_problems(
+    sweep: Sweep, path: Path, frameworks: Sequence[str], name: str, values: Sequence[Scalar]
+) -> list[Problem]:
+    problems = []
+    for framework in frameworks:
+        knobs = RECIPES[framework].knobs
+        if name not in knobs:
+            hint = did_you_mean(name, list(knobs)) or f"; known are {', '.join(knobs)}"
+            problems.append(sweep.problem(path, f"'{name}' is no hyperparameter of {framework}{hint}"))
+            continue
+        found = (knobs[name].problem(value) for value in values)
+        problems += [sweep.problem(path, message) for message in found if message]
+    return problems
+
+
+def axis_values(axis: Axis | None) -> tuple[Scalar, ...]:
+    """Every value an axis can be seen to take: all of a grid or choice, the two ends of a range."""
+    if axis is None:
+        return ()
+    if isinstance(axis, Grid):
+        return axis.values
+    if axis.word == "choice":
+        return axis.arguments
+    return () if axis.word in ("randn", "qrandn") else axis.arguments[:2]

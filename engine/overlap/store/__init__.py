@@ -1,0 +1,19 @@
+"""What a sweep made, on disk: results, logits, weights, checkpoints, failures, analyses."""
+
+from overlap.store.failures import Failure
+from overlap.store.lockfile import LockFile, lock_of
+from overlap.store.objects import MissingObjectError, Objects
+from overlap.store.rows import Predictions, round_logits
+from overlap.store.store import Store, open_objects
+
+__all__ = [
+    "Failure",
+    "LockFile",
+    "MissingObjectError",
+    "Objects",
+    "Predictions",
+    "Store",
+    "lock_of",
+    "open_objects",
+    "round_logits",
+]

@@ -1,0 +1,73 @@
+"""`sweep.lock.json`: a sweep as it was expanded, so that a store explains itself without its sweep file."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from overlap.plan import Plan
+from overlap.variants import SCHEMA_VERSION, DatasetFacts, Preprocessing, SplitFacts, Variant
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockFile:
+    """The variants of a sweep in order, and the keys under which the store holds their results.
+
+    `results` maps dataset -> variant name -> key, `training` variant name -> key of its weights.
+    """
+
+    schema_version: int
+    name: str
+    datasets: Mapping[str, DatasetFacts]
+    variants: tuple[Variant, ...]
+    training: Mapping[str, str]
+    results: Mapping[str, Mapping[str, str]]
+
+
+def lock_of(plan: Plan) -> LockFile:
+    """The lock file of a plan."""
+    return LockFile(
+        schema_version=SCHEMA_VERSION,
+        name=plan.sweep.name,
+        datasets=plan.datasets,
+        variants=plan.variants,
+        training={job.variant.name: job.key for job in plan.training},
+        results={
+            dataset: {job.variant.name: job.key for job in plan.evaluation_on(dataset)}
+            for dataset in plan.sweep.evaluate_on
+        },
+    )
+
+
+def encode_lock(lock: LockFile) -> bytes:
+    """The lock file as readable JSON."""
+    return (json.dumps(asdict(lock), indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def lock_version(content: bytes) -> str:
+    """The schema version of an encoded lock file, whatever else it holds."""
+    return str(json.loads(content).get("schema_version", 0))
+
+
+def decode_lock(content: bytes) -> LockFile:
+    """The lock file in its JSON."""
+    raw = json.loads(content)
+    return LockFile(
+        schema_version=raw["schema_version"],
+        name=raw["name"],
+        datasets={name: _dataset(facts) for name, facts in raw["datasets"].items()},
+        variants=tuple(_variant(variant) for variant in raw["variants"]),
+        training=raw["training"],
+        results=raw["results"],
+    )
+
+
+def _dataset(raw: Mapping[str, object]) -> DatasetFacts:
+    splits = {name: SplitFacts(**split) for name, split in raw["splits"].items()}  # type: ignore[attr-defined]
+    return DatasetFacts(name=str(raw["name"]), class_names=tuple(raw["class_names"]), splits=splits)  # type: ignore[arg-type]
+
+
+def _variant(raw: Mapping[str, object]) -> Variant:
+    fields = dict(raw)
+    hyperparameters = tuple((name, value) for name, value in fields.pop("hyperparameters"))  # type: ignore[attr-defined]
+    preprocessing = Preprocessing(**fields.pop("preprocessing"))  # type: ignore[arg-type]
+    return Variant(**fields, hyperparameters=hyperparameters, preprocessing=preprocessing)  # type: ignore[arg-type]

@@ -1,0 +1,85 @@
+"""Logits are rounded once, and every stored number is computed from the rounded row.
+
+Array names: N examples, C classes, K kept classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+TOP_CLASSES = 8
+_SMALLEST = np.float16(-(2.0**-24))
+_LARGEST = np.float16(-65504.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Predictions:
+    """One variant's outputs over the N examples of a split, rounded as they are stored.
+
+    `temperature` divides the logits; it was fitted on the calibration split, or is 1 without one.
+    """
+
+    ids_N: NDArray[np.int64]
+    labels_N: NDArray[np.int32]
+    logits_NC: NDArray[np.float16]
+    temperature: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultRows:
+    """The per-example columns of a result, all computed from the rounded logits."""
+
+    prediction_N: NDArray[np.int32]
+    correct_N: NDArray[np.bool_]
+    label_probability_N: NDArray[np.float32]
+    confidence_N: NDArray[np.float32]
+    loss_N: NDArray[np.float32]
+    log_partition_N: NDArray[np.float32]
+    top_classes_NK: NDArray[np.uint16] | NDArray[np.uint32]
+    top_logits_NK: NDArray[np.float16]
+
+
+def round_logits(logits_NC: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Centres each row by its maximum and rounds it to float16, keeping the arg-max exactly.
+
+    The largest entry becomes 0; every other entry is at most -2⁻²⁴ and at least -65504, so the
+    lowest class that held the maximum is the only one left with it.
+
+    Raises:
+        ValueError: a NaN, +inf or a row of -inf, which no softmax can read.
+    """
+    logits_NC = np.asarray(logits_NC, np.float32)
+    top_N = logits_NC.max(axis=1)
+    unusable = np.flatnonzero(~np.isfinite(top_N))
+    if len(unusable):
+        bad = logits_NC[unusable[0]].max()
+        raise ValueError(
+            f"expected finite logits, got {bad} in {len(unusable):,} rows, first in row {unusable[0]}"
+        )
+    with np.errstate(over="ignore"):
+        rounded_NC = (logits_NC - top_N[:, None]).astype(np.float16)
+    np.clip(rounded_NC, _LARGEST, _SMALLEST, out=rounded_NC)
+    rounded_NC[np.arange(len(logits_NC)), logits_NC.argmax(axis=1)] = 0
+    return rounded_NC
+
+
+def result_rows(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32]) -> ResultRows:
+    """The columns of a result, in float64 from the rounded logits, then stored as float32."""
+    rows_N = np.arange(len(labels_N))
+    wide_NC = logits_NC.astype(np.float64)
+    log_partition_N = np.log(np.exp(wide_NC).sum(axis=1))  # the maximum is 0: nothing overflows
+    prediction_N = logits_NC.argmax(axis=1).astype(np.int32)
+    loss_N = log_partition_N - wide_NC[rows_N, labels_N]
+    kept = min(TOP_CLASSES, logits_NC.shape[1])
+    top_NK = np.argsort(-wide_NC, axis=1, kind="stable")[:, :kept]
+    return ResultRows(
+        prediction_N=prediction_N,
+        correct_N=prediction_N == labels_N,
+        label_probability_N=np.exp(-loss_N).astype(np.float32),
+        confidence_N=np.exp(-log_partition_N).astype(np.float32),
+        loss_N=loss_N.astype(np.float32),
+        log_partition_N=log_partition_N.astype(np.float32),
+        top_classes_NK=top_NK.astype(np.uint16 if logits_NC.shape[1] <= 2**16 else np.uint32),
+        top_logits_NK=np.take_along_axis(logits_NC, top_NK, axis=1),
+    )

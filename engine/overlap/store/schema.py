@@ -1,0 +1,145 @@
+"""Predictions become checksummed Parquet bytes and come back: schema, footer, payload hash."""
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from overlap.errors import CorruptFileError, StoreMismatchError
+from overlap.store.rows import Predictions, result_rows
+from overlap.variants import SCHEMA_VERSION, key_of
+
+ROW_GROUP = 10_000
+_PREFIX = b"overlap."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A table as it was read, with its footer (keys without the `overlap.` prefix)."""
+
+    table: pa.Table
+    footer: Mapping[str, str]
+
+
+def encode_logits(predictions: Predictions, footer: Mapping[str, str]) -> bytes:
+    """The `logits` file: one FixedSizeList<float16>[C] a row."""
+    columns = {"logits": _fixed_size_list(predictions.logits_NC)}
+    return _encode(pa.table(columns), {**footer, "temperature": repr(predictions.temperature)})
+
+
+def encode_result(predictions: Predictions, footer: Mapping[str, str]) -> bytes:
+    """The `results` file: everything the hard-label analyses need, a hundredth of the logits."""
+    rows = result_rows(predictions.logits_NC, predictions.labels_N)
+    columns = {
+        "example": pa.array(predictions.ids_N),
+        "label": pa.array(predictions.labels_N),
+        "prediction": pa.array(rows.prediction_N),
+        "correct": pa.array(rows.correct_N),
+        "label_probability": pa.array(rows.label_probability_N),
+        "confidence": pa.array(rows.confidence_N),
+        "loss": pa.array(rows.loss_N),
+        "log_partition": pa.array(rows.log_partition_N),
+        "top_classes": _fixed_size_list(rows.top_classes_NK),
+        "top_logits": _fixed_size_list(rows.top_logits_NK),
+    }
+    return _encode(pa.table(columns), {**footer, "temperature": repr(predictions.temperature)})
+
+
+def read_table(
+    file: BinaryIO, name: str, *, columns: Sequence[str] | None = None, groups: Sequence[int] | None = None
+) -> Stored:
+    """Reads a stored file, or some of its columns and row groups, checking every page it touches.
+
+    Raises:
+        CorruptFileError: it is no whole Parquet file, or a page's checksum is wrong.
+        StoreMismatchError: it was written by a newer version of `overlap`.
+    """
+    try:
+        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+            metadata = parquet.schema_arrow.metadata or {}
+            chosen = range(parquet.num_row_groups) if groups is None else groups
+            table = parquet.read_row_groups(list(chosen), columns=list(columns) if columns else None)
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise CorruptFileError(f"'{name}' is damaged ({reason}); delete it and launch again") from error
+    footer = {
+        key.removeprefix(_PREFIX).decode(): value.decode()
+        for key, value in metadata.items()
+        if key.startswith(_PREFIX)
+    }
+    check_schema_version(footer.get("schema_version", "0"), name)
+    return Stored(table=table, footer=footer)
+
+
+def check_schema_version(version: str, name: str) -> None:
+    """Refuses what a newer `overlap` wrote, because its columns may mean something else.
+
+    Raises:
+        StoreMismatchError: the version is newer than ours.
+    """
+    if int(version) > SCHEMA_VERSION:
+        raise StoreMismatchError(
+            f"'{name}' has store schema {version}, this overlap reads up to {SCHEMA_VERSION}: upgrade overlap"
+        )
+
+
+def stored_problems(stored: Stored, key16: str) -> list[str]:
+    """What is wrong with a whole file that could be read: its key, its config or its payload."""
+    footer, problems = stored.footer, []
+    if not footer.get("key", "").startswith(key16):
+        problems.append(f"the name says key {key16}, the footer {footer.get('key', 'nothing')[:16]}")
+    if key_of(footer.get("config_json", "")) != footer.get("key"):
+        problems.append("the key is not the hash of the configuration in the footer")
+    if payload_hash(stored.table) != footer.get("payload_sha256"):
+        problems.append("the columns are not those that were hashed when they were written")
+    return problems
+
+
+def matrix(table: pa.Table, column: str) -> NDArray[np.generic]:
+    """(N, K) array of a FixedSizeList column."""
+    chunk = table.column(column).combine_chunks()
+    flat = chunk.flatten().to_numpy(zero_copy_only=False)
+    return cast("NDArray[np.generic]", flat.reshape(len(chunk), chunk.type.list_size))
+
+
+def payload_hash(table: pa.Table) -> str:
+    """SHA-256 of the names, types and values of all columns, whatever the file's layout."""
+    digest = hashlib.sha256()
+    for field in table.schema:
+        digest.update(f"{field.name}:{field.type}:{len(table)};".encode())
+        column = table.column(field.name).combine_chunks()
+        values = column.flatten() if pa.types.is_fixed_size_list(field.type) else column
+        digest.update(values.to_numpy(zero_copy_only=False).tobytes())
+    return digest.hexdigest()
+
+
+def hash_ids(ids_N: NDArray[np.int64]) -> str:
+    """SHA-256 of the example ids in row order."""
+    return hashlib.sha256(np.ascontiguousarray(ids_N, "<i8").tobytes()).hexdigest()
+
+
+def _encode(table: pa.Table, footer: Mapping[str, str]) -> bytes:
+    own = {"schema_version": str(SCHEMA_VERSION), **footer, "payload_sha256": payload_hash(table)}
+    metadata = {_PREFIX + key.encode(): value.encode() for key, value in own.items()}
+    sink = io.BytesIO()
+    pq.write_table(
+        table.replace_schema_metadata(metadata),
+        sink,
+        compression="zstd",
+        compression_level=1,
+        use_dictionary=False,
+        write_page_checksum=True,
+        row_group_size=ROW_GROUP,
+    )
+    return sink.getvalue()
+
+
+def _fixed_size_list(values_NK: NDArray[np.generic]) -> pa.FixedSizeListArray:
+    flat = pa.array(np.ascontiguousarray(values_NK).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values_NK.shape[1])

@@ -1,0 +1,142 @@
+"""What a worker does for one attempt: train or evaluate, commit to the store, say how it ended."""
+
+import os
+import platform
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import torch
+
+from overlap.datasets import Dataset, load_dataset
+from overlap.errors import StoreError
+from overlap.evaluate import Device, estimator_predictor, evaluate, network_predictor
+from overlap.plan import Job, Stage
+from overlap.schedule import Attempt, Ended, Outcome
+from overlap.spec import DatasetSpec
+from overlap.store import Objects, Store
+from overlap.training import Epoch, train
+
+LAST_LINES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workplace:
+    """What every worker of a sweep shares: the data it may load, and what one variant gets."""
+
+    datasets: Mapping[str, DatasetSpec]
+    cpus: int
+    gpus: float
+
+    def dataset(self, name: str) -> Dataset:
+        """A dataset of the sweep, loaded once a process."""
+        return load_dataset(self.datasets[name])
+
+    def device(self, batch_size: int) -> Device:
+        """The device a variant is computed on here."""
+        kind = "cuda" if self.gpus and torch.cuda.is_available() else "cpu"
+        return Device(torch=torch.device(kind), threads=self.cpus, batch_size=batch_size)
+
+
+def prepare_process(workplace: Workplace) -> None:
+    """Makes this process use the share of the machine it was given, and no more."""
+    torch.set_num_threads(workplace.cpus)
+    if not workplace.gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves every GPU visible to whoever asked for none
+
+
+def run_attempt(
+    attempt: Attempt, workplace: Workplace, objects: Objects, on_epoch: Callable[[Epoch], None] = lambda _: None
+) -> Ended:
+    """Runs one attempt to its end; whatever the variant's own code does wrong becomes an outcome."""
+    started = time.monotonic()
+
+    def ended(outcome: Outcome, error: BaseException | None = None) -> Ended:
+        return Ended(
+            attempt=attempt,
+            outcome=outcome,
+            cause=_one_line(error) if error else "",
+            last_lines=_last_lines(error) if error else (),
+            seconds=time.monotonic() - started,
+        )
+
+    try:
+        if attempt.job.stage is Stage.TRAIN:
+            _train(attempt.job, workplace, Store(objects), on_epoch)
+        else:
+            _evaluate(attempt, workplace, Store(objects))
+    except StoreError as error:
+        return ended(Outcome.STORE_FAILED, error)
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        torch.cuda.empty_cache()
+        return ended(Outcome.OUT_OF_MEMORY, error)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary around a variant's own code
+        return ended(Outcome.RAISED, error)
+    return ended(Outcome.DONE)
+
+
+def _train(job: Job, workplace: Workplace, store: Store, on_epoch: Callable[[Epoch], None]) -> None:
+    if job.key[:16] in store.weights_names():
+        return
+    dataset = workplace.dataset(job.dataset)
+    epochs = train(
+        job.variant,
+        dataset.splits["train"],
+        classes=len(dataset.class_names),
+        device=workplace.device(batch_size=1).torch,
+        checkpoint=store.read_checkpoint(job),
+    )
+    for epoch in epochs:
+        if epoch.weights is None:
+            store.write_checkpoint(job, epoch.checkpoint)
+        else:
+            store.commit_weights(job, epoch.weights)
+        on_epoch(epoch)
+
+
+def _evaluate(attempt: Attempt, workplace: Workplace, store: Store) -> None:
+    job = attempt.job
+    if job.key[:16] in store.result_names(job.dataset):
+        return
+    started, started_at = time.monotonic(), datetime.now(UTC)
+    dataset = workplace.dataset(job.dataset)
+    device = workplace.device(attempt.batch_size)
+    classes = len(dataset.class_names)
+    if job.weights_key:
+        weights = store.read_weights(job.weights_key)
+        predict = network_predictor(job.variant, weights, classes=classes, device=device)
+    else:
+        train_split = workplace.dataset(job.variant.train_on).splits["train"]
+        predict = estimator_predictor(job.variant, train_split, classes=classes, device=device)
+    predictions = evaluate(predict, dataset)
+    footer = {
+        **_versions(),
+        "attempt_id": uuid.uuid4().hex,
+        "attempt": str(attempt.number),
+        "batch_size": str(attempt.batch_size),
+        "device": str(device.torch),
+        "threads": str(device.threads),
+        "host": platform.node(),
+        "started": started_at.isoformat(),
+        "wall_s": f"{time.monotonic() - started:.3f}",
+    }
+    store.commit(job, predictions, footer)
+
+
+def _versions() -> dict[str, str]:
+    names = {"overlap": "overlap", "torch": "torch", "timm": "timm", "sklearn": "scikit-learn", "numpy": "numpy"}
+    return {f"{name}_version": version(package) for name, package in names.items()}
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+
+
+def _last_lines(error: BaseException) -> tuple[str, ...]:
+    lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
+    return tuple(lines[-LAST_LINES:])
