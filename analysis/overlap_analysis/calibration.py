@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from overlap_analysis.probabilities import Logits, centered_logits, check_labels
+from overlap_analysis.probabilities import Logits, centered_logits, check_labels, check_temperature
 
 TEMPERATURE_BOUNDS = (0.05, 20.0)
 
@@ -15,8 +15,9 @@ TEMPERATURE_BOUNDS = (0.05, 20.0)
 def fit_temperature(logits_NC: Logits, labels_N: NDArray[np.int32]) -> float:
     """The temperature in [0.05, 20] with the least mean negative log-likelihood.
 
-    The likelihood has one minimum: it is convex in 1 / temperature. Where it is at a bound (all predictions right,
-    all wrong), the result is within 0.001 % of the bound.
+    There is one minimum, because the likelihood is convex in 1 / temperature. Where it is at a bound, the
+    result is within 0.001 % of it. Where all predictions are right, the loss is zero up to rounding from
+    some temperature down, and the result is in that range.
 
     Args:
         logits_NC: finite logits of the calibration examples, never of those the result is reported on.
@@ -44,10 +45,10 @@ def negative_log_likelihood(logits_NC: Logits, labels_N: NDArray[np.int32], *, t
     """Mean of -log softmax(logits / temperature) at the true class, in nats.
 
     Raises:
-        ValueError: no example, a logit is not finite, the labels do not fit, or the temperature is not above 0.
+        ValueError: no example, a logit is not finite, the labels do not fit, or the temperature is not
+            above 0.
     """
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature: expected a finite number above 0, got {temperature!r}")
+    check_temperature(temperature)
     return _mean_loss(*_checked(logits_NC, labels_N), temperature)
 
 

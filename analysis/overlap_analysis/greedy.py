@@ -2,9 +2,11 @@
 
 Dimensions: `V` variants, `N` examples, `C` classes, `S` picks.
 
-An ensemble is the mean of its picks' probabilities. On the integer grid it is right on an example unless the sum
-of a rival class exceeds the sum of the label, or equals it with a lower index: the rule of an arg-max that takes
-the lowest class. Source of the selection: Caruana et al., "Ensemble selection from libraries of models", ICML 2004.
+An ensemble is the mean of its picks' probabilities. On the integer grid it is right on an example unless a
+rival class has a larger sum than the label, or an equal one and a lower index: the rule of an arg-max that
+takes the lowest class.
+
+Source: Caruana et al., "Ensemble selection from libraries of models", ICML 2004.
 """
 
 from collections.abc import Callable, Sequence

@@ -87,7 +87,7 @@ def merge_counts(parts: Sequence[PairCounts]) -> PairCounts:
 
 def _count_differences(correct_VN: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Hamming distances of the correctness bits: (V, V) int64, of which the upper triangle is valid."""
-    bits = np.packbits(correct_VN, axis=1)
+    bits = np.ascontiguousarray(np.packbits(correct_VN, axis=1))  # packbits keeps a transposed layout
     return np.asarray(numkong.hammings_symmetric(bits, dtype="uint1")).astype(np.int64)
 
 

@@ -2,8 +2,8 @@
 
 Dimensions: `V` variants, `N` examples, `C` classes, `P` pairs in the order of `pairs.pair_indices`.
 
-On the integer grid the mean of two members is right unless a rival class has a larger sum than the label, or an
-equal one and a lower index: the rule of an arg-max that takes the lowest class.
+On the integer grid the mean of two members is right unless a rival class has a larger sum than the label, or
+an equal one and a lower index: the rule of an arg-max that takes the lowest class.
 """
 
 from collections.abc import Sequence
@@ -126,7 +126,7 @@ def ensemble_metrics(counts: EnsembleCounts, *, level: float = 0.95) -> Ensemble
     Returns:
         NaN throughout without examples.
 
-    Source: Gontijo-Lopes et al., ICLR 2022, section 4.2: improvement and conversion rate ("ensemble efficiency").
+    Source: Gontijo-Lopes et al., ICLR 2022, section 4.2; the conversion rate is their "ensemble efficiency".
     """
     examples = np.float64(counts.examples or np.nan)
     one_right = np.where(counts.one_right > 0, counts.one_right, np.nan)

@@ -16,8 +16,9 @@ from overlap_analysis.pair_metrics import PAIR_METRICS, outcome_cells
 from overlap_analysis.uncertainty import normal_quantile, wilson_interval
 
 Interval = tuple[NDArray[np.float64], NDArray[np.float64]]
-# (4, P) probabilities of the right/wrong table -> (P,) number in (-1, 1); complex, to be differentiated.
-Coefficient = Callable[[NDArray[np.complex128]], NDArray[np.complex128]]
+_Complex = NDArray[np.complex128]
+# Probabilities of the right/wrong table to a number in (-1, 1); complex, to be differentiated.
+_Coefficient = Callable[[_Complex, _Complex, _Complex, _Complex], _Complex]
 _COMPLEX_STEP = 1e-30
 
 
@@ -27,10 +28,10 @@ def metric_intervals(name: str, counts: PairCounts, *, level: float = 0.95) -> I
     Shares have Wilson intervals, conditional ones given the number of examples that qualify. φ, κ and κ_max
     have delta-method intervals on Fisher's z scale; the log odds ratio and Q have Gart's.
 
-    Simulated coverage of 95 % intervals with 1000 examples and accuracies of 0.25 to 0.95 is 0.945 to 0.98; above
-    0.96 only `kappa_max` and `dominance`, which fold at equal accuracies. Where a cell is expected to hold
-    about one example, that of φ, κ and κ_max falls to 0.85, and the log odds ratio can fail altogether, because the
-    0.5 then decides it.
+    Simulated coverage of 95 % intervals with 1000 examples and accuracies of 0.25 to 0.95 is 0.945 to 0.98,
+    above 0.96 only for `kappa_max` and `dominance`, which fold at equal accuracies. Where a cell is expected
+    to hold about one example, that of φ, κ and κ_max falls to 0.85. With few examples that of the log odds
+    ratio can fail altogether, because the added 0.5 then decides it.
 
     Args:
         name: a key of `PAIR_METRICS`.
@@ -55,40 +56,38 @@ def metric_intervals(name: str, counts: PairCounts, *, level: float = 0.95) -> I
     return np.minimum(low, metric), np.maximum(high, metric)
 
 
-def _fisher_interval(coefficient: Coefficient, counts: PairCounts, z: float) -> Interval:
+def _fisher_interval(coefficient: _Coefficient, counts: PairCounts, z: float) -> Interval:
     """Delta method on the scale of artanh(coefficient), 0.5 added to each cell.
 
     Source: Agresti, "Categorical Data Analysis" (2013), section 16.1. The derivatives are complex steps
         (Squire & Trapp, SIAM Review 40 (1998)), exact to rounding.
     """
     probabilities_4P = (np.stack(outcome_cells(counts)) + 0.5) / (counts.examples + 2)
-    center = coefficient(probabilities_4P.astype(np.complex128)).real
+    center = coefficient(*probabilities_4P.astype(np.complex128)).real
     steps = 1j * _COMPLEX_STEP * np.eye(4)[:, :, np.newaxis]
-    slopes_4P = np.stack([coefficient(probabilities_4P + step).imag for step in steps]) / _COMPLEX_STEP
+    slopes_4P = np.stack([coefficient(*(probabilities_4P + step)).imag for step in steps]) / _COMPLEX_STEP
     mean = np.sum(probabilities_4P * slopes_4P, axis=0)
     variance = np.sum(probabilities_4P * (slopes_4P - mean) ** 2, axis=0) / (counts.examples + 2)
     half = z * np.sqrt(variance) / (1 - center**2)
     return np.tanh(np.arctanh(center) - half), np.tanh(np.arctanh(center) + half)
 
 
-def _phi(probabilities_4P: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    both, only_a, only_b, neither = probabilities_4P
+def _phi(both: _Complex, only_a: _Complex, only_b: _Complex, neither: _Complex) -> _Complex:
     variances = (both + only_a) * (neither + only_b) * (both + only_b) * (neither + only_a)
     return (both * neither - only_a * only_b) / np.sqrt(variances)
 
 
-def _cohen_kappa(probabilities_4P: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    _, only_a, only_b, _ = probabilities_4P
-    return 1 - (only_a + only_b) / _independent_inconsistency(probabilities_4P)
+def _cohen_kappa(both: _Complex, only_a: _Complex, only_b: _Complex, neither: _Complex) -> _Complex:
+    return 1 - (only_a + only_b) / _independent_inconsistency(both, only_a, only_b, neither)
 
 
-def _accuracy_gap(probabilities_4P: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    _, only_a, only_b, _ = probabilities_4P
-    return (only_a - only_b) / _independent_inconsistency(probabilities_4P)
+def _accuracy_gap(both: _Complex, only_a: _Complex, only_b: _Complex, neither: _Complex) -> _Complex:
+    return (only_a - only_b) / _independent_inconsistency(both, only_a, only_b, neither)
 
 
-def _independent_inconsistency(probabilities_4P: NDArray[np.complex128]) -> NDArray[np.complex128]:
-    both, only_a, only_b, neither = probabilities_4P
+def _independent_inconsistency(
+    both: _Complex, only_a: _Complex, only_b: _Complex, neither: _Complex
+) -> _Complex:
     return (both + only_a) * (neither + only_a) + (both + only_b) * (neither + only_b)
 
 

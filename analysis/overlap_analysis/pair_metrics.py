@@ -24,8 +24,8 @@ def error_inconsistency(counts: PairCounts) -> NDArray[np.float64]:
     Returns:
         (P,) float64 in [|a1 - a2|, min(a1 + a2, 2 - a1 - a2)], a1 and a2 the accuracies.
 
-    Source: Gontijo-Lopes et al., ICLR 2022, section 3; the disagreement measure of Kuncheva & Whitaker, Machine
-        Learning 51 (2003). Not chance-corrected: see `kappa`.
+    Source: Gontijo-Lopes et al., ICLR 2022, section 3; the disagreement measure of Kuncheva & Whitaker,
+        Machine Learning 51 (2003). Not chance-corrected: see `kappa`.
     """
     return _ratio(counts.only_a_correct + counts.only_b_correct, counts.examples)
 
@@ -127,7 +127,7 @@ def double_fault(counts: PairCounts) -> NDArray[np.float64]:
 
 
 def oracle_accuracy(counts: PairCounts) -> NDArray[np.float64]:
-    """Share of examples that at least one variant gets right: what choosing perfectly between them reaches."""
+    """Share of examples that at least one variant gets right: what a perfect choice between them reaches."""
     return _ratio(counts.examples - counts.both_wrong, counts.examples)
 
 
@@ -143,7 +143,7 @@ def dominance(counts: PairCounts) -> NDArray[np.float64]:
 
 
 def error_jaccard(counts: PairCounts) -> NDArray[np.float64]:
-    """Among the examples that at least one gets wrong, the share that both get wrong; NaN if there are none."""
+    """Among the examples that at least one gets wrong, the share both get wrong; NaN if there are none."""
     return _ratio(counts.both_wrong, counts.examples - counts.both_correct)
 
 

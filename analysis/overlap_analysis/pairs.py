@@ -53,8 +53,8 @@ def merge_blocks(parts: Sequence[Block]) -> Block:
     for index, part in enumerate(parts):
         if not (np.array_equal(part.a, first.a) and np.array_equal(part.b, first.b)):
             raise ValueError(
-                f"parts[{index}]: expected the {len(first.a)} pairs of parts[0], got {len(part.a)} other pairs; "
-                "merge blocks of examples of the same variants"
+                f"parts[{index}]: expected the {len(first.a)} pairs of parts[0], got {len(part.a)} others; "
+                "merge blocks of the same variants"
             )
     names = [field.name for field in fields(first) if field.name not in ("a", "b")]
     return replace(first, **{name: sum(getattr(part, name) for part in parts) for name in names})

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 GRID = 2**30
 """One, on the grid. Sums of grid values are integers: no order of summation changes an ensemble."""
 
-Logits = NDArray[np.float16] | NDArray[np.float32] | NDArray[np.float64]
+Logits = NDArray[np.floating]
 
 
 def calibrated_probabilities(logits_NC: Logits, *, temperature: float) -> NDArray[np.float64]:
@@ -28,8 +28,7 @@ def calibrated_probabilities(logits_NC: Logits, *, temperature: float) -> NDArra
     >>> calibrated_probabilities(np.log([[3.0, 1.0]]), temperature=1.0)
     array([[0.75, 0.25]])
     """
-    if not (np.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature: expected a finite number above 0, got {temperature!r}")
+    check_temperature(temperature)
     scaled_NC = centered_logits(logits_NC)
     scaled_NC /= temperature
     np.exp(scaled_NC, out=scaled_NC)
@@ -40,8 +39,8 @@ def calibrated_probabilities(logits_NC: Logits, *, temperature: float) -> NDArra
 def probability_grid(logits_NC: Logits, *, temperature: float) -> NDArray[np.int32]:
     """Calibrated probabilities in units of 2**-30, rounded half to even.
 
-    Classes closer than a unit tie, and ties go to the lowest class: with many classes a near-uniform row can so
-    lose the arg-max of its logits.
+    Classes within a unit of each other can tie, and ties go to the lowest class, so a row that is almost
+    uniform over many classes can change its arg-max.
 
     Returns:
         (N, C) int32 in [0, 2**30].
@@ -74,6 +73,16 @@ def centered_logits(logits_NC: Logits) -> NDArray[np.float64]:
     centered_NC = logits_NC.astype(np.float64)
     centered_NC -= centered_NC.max(axis=1, keepdims=True)
     return centered_NC
+
+
+def check_temperature(temperature: float) -> None:
+    """Accept a temperature.
+
+    Raises:
+        ValueError: it is not a finite number above 0.
+    """
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature: expected a finite number above 0, got {temperature!r}")
 
 
 def check_labels(labels_N: NDArray[np.integer], *, examples: int, classes: int) -> NDArray[np.int64]:

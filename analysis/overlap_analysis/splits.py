@@ -31,7 +31,7 @@ def hashed_uniform(ids: NDArray[np.int64], *, seed: int) -> NDArray[np.float64]:
     [0.6524, 0.7012, 0.3871]
     """
     start = _mix(np.array([(seed + _STEP) & _MASK], dtype=np.uint64))
-    return (_hash(ids, start) >> np.uint64(11)) * 2.0**-53
+    return (_hash(ids, start) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def selection_mask(ids: NDArray[np.int64], *, fraction: float, seed: int) -> NDArray[np.bool_]:
@@ -40,7 +40,8 @@ def selection_mask(ids: NDArray[np.int64], *, fraction: float, seed: int) -> NDA
     Args:
         ids: (N,) example ids.
         fraction: expected share of selection examples, in [0, 1]. The share itself is binomial.
-        seed: as in `hashed_uniform`. A larger fraction with the same seed keeps every example selected before.
+        seed: as in `hashed_uniform`. With the same seed, a larger fraction keeps every example of a
+            smaller one.
 
     Returns:
         (N,) bool, true for selection.

@@ -1,0 +1,21 @@
+"""One offline HTML page about a sweep, from numbers: no disk, no network, no script."""
+
+from overlap_analysis.report.data import (
+    CategoryRow,
+    FailureRow,
+    GreedyCurve,
+    PairColumns,
+    ReportData,
+    VariantRow,
+)
+from overlap_analysis.report.page import render_report
+
+__all__ = [
+    "CategoryRow",
+    "FailureRow",
+    "GreedyCurve",
+    "PairColumns",
+    "ReportData",
+    "VariantRow",
+    "render_report",
+]
