@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from overlap_analysis.calibration import fit_temperature
 from threadpoolctl import threadpool_limits
 
 from overlap.datasets import Dataset, Split
@@ -15,6 +14,7 @@ from overlap.preprocessing import normalize, resize
 from overlap.store import Predictions, round_logits
 from overlap.training import from_safetensors
 from overlap.variants import Variant
+from overlap_analysis.calibration import fit_temperature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -85,9 +85,7 @@ def _duplicate_problems(sweep: Sweep, origins: list[Origin]) -> list[Problem]:
         bare = replace(origin.variant, name="")
         if bare in first:
             line = sweep.document.line(first[bare])
-            message = (
-                f"'{origin.variant.name}' has the same key as a variant of line {line}: remove one of them"
-            )
+            message = f"'{origin.variant.name}' has the same key as a variant of line {line}: remove one of them"
             problems.append(sweep.problem(origin.path, message))
         first.setdefault(bare, origin.path)
     return problems
@@ -120,9 +118,7 @@ def _draw_samples(entry: VaryEntry, draws: Mapping[_Place, Draw]) -> Iterator[di
 
 def _changed(sweep: Sweep, base: Variant, entry: VaryEntry, choice: Mapping[_Place, Scalar]) -> Variant:
     """The base with one choice of an entry applied; what the new framework does not know is dropped."""
-    fields = {
-        place: str(choice.get((place, ""), getattr(base, place))) for place in _FIELDS if place != "seed"
-    }
+    fields = {place: str(choice.get((place, ""), getattr(base, place))) for place in _FIELDS if place != "seed"}
     given = {name: value for (field, name), value in choice.items() if field == "hyperparameters"}
     inherited = _inherited(sweep, fields["architecture"], fields["framework"])
     variant = Variant(
@@ -148,16 +144,12 @@ def _defaults(framework: str) -> dict[str, Scalar]:
     return {name: knob.default for name, knob in RECIPES[framework].knobs.items()}
 
 
-def _settled(
-    architecture: str, framework: str, values: Mapping[str, Scalar]
-) -> tuple[tuple[str, Scalar], ...]:
+def _settled(architecture: str, framework: str, values: Mapping[str, Scalar]) -> tuple[tuple[str, Scalar], ...]:
     """Hyperparameters by name, each as its knob's type, so that `0` and `0.0` are one variant."""
     if is_estimator(architecture):
         return tuple(sorted(values.items()))
     knobs = RECIPES[framework].knobs
-    typed = {
-        name: type(knobs[name].default)(value) if name in knobs else value for name, value in values.items()
-    }
+    typed = {name: type(knobs[name].default)(value) if name in knobs else value for name, value in values.items()}
     return tuple(sorted(typed.items()))
 
 

@@ -116,7 +116,7 @@ def launch(
         opened.write_sweep(plan.sweep.text, lock_of(plan))
         if not stock.complete:
             with _executors(plan, opened.objects, executor, address) as make_executor:
-                _run_stages(plan, opened, stock, make_executor, retry_failed=retry_failed, watch=watch)
+                _run_stages(opened, stock, make_executor, watch)
     now = status(opened)
     return Summary(status=now, resumed=len(stock.done), ran=now.count(JobState.DONE) - len(stock.done))
 
@@ -124,9 +124,7 @@ def launch(
 MakeExecutor = Callable[[Stage], "Executor"]
 
 
-def _run_stages(
-    plan: Plan, store: Store, stock: Survey, make_executor: MakeExecutor, *, retry_failed: bool, watch: Watch
-) -> None:
+def _run_stages(store: Store, stock: Survey, make_executor: MakeExecutor, watch: Watch) -> None:
     """Trains what has no weights, then evaluates every variant whose weights are there."""
     if stock.training:
         _run_stage(store, Stage.TRAIN, stock.training, stock, make_executor, watch)
@@ -149,9 +147,7 @@ def _run_stage(
         executor.close()
 
 
-def run_attempts(
-    store: Store, stage: Stage, attempts: Sequence[Attempt], executor: "Executor", watch: Watch
-) -> State:
+def run_attempts(store: Store, stage: Stage, attempts: Sequence[Attempt], executor: "Executor", watch: Watch) -> State:
     """The loop of a launch: what is free starts, what ended is judged, until nothing is left.
 
     Raises:
@@ -211,20 +207,20 @@ def _progress(stage: Stage, state: State, last: Ended | None) -> Progress:
 @contextlib.contextmanager
 def _executors(plan: Plan, objects: Objects, kind: ExecutorKind, address: str | None) -> Iterator[MakeExecutor]:
     """Something that makes the executor of a stage; Ray is up for as long as the context is open."""
-    from overlap.work import Workplace  # noqa: PLC0415 - torch takes seconds, a finished sweep needs none
+    from overlap.work import Workplace
 
     workplace = Workplace(
         datasets={spec.name: spec for spec in plan.sweep.datasets}, cpus=plan.sweep.cpus, gpus=plan.sweep.gpus
     )
     if kind is ExecutorKind.INPROCESS:
-        from overlap.executor import InProcessExecutor  # noqa: PLC0415 - the same
+        from overlap.executor import InProcessExecutor
 
         yield lambda _stage: InProcessExecutor(workplace, objects)
         return
-    from overlap.ray_cluster import connected  # noqa: PLC0415 - the same, and Ray reads its settings on import
+    from overlap.ray_cluster import connected
 
     with connected(address) as cluster:
-        from overlap.ray_executor import make_ray_executor  # noqa: PLC0415 - the same
+        from overlap.ray_executor import make_ray_executor
 
         yield lambda stage: make_ray_executor(stage, workplace, objects.url, cluster)
 

@@ -108,9 +108,7 @@ def _training_job(variant: Variant, facts: DatasetFacts) -> Job:
     )
 
 
-def _evaluation_job(
-    variant: Variant, datasets: Mapping[str, DatasetFacts], dataset: str, training: Job | None
-) -> Job:
+def _evaluation_job(variant: Variant, datasets: Mapping[str, DatasetFacts], dataset: str, training: Job | None) -> Job:
     facts, train_facts = datasets[dataset], datasets[variant.train_on]
     config = canonical_json(result_config(variant, train_facts, facts))
     examples = sum(split.size for name, split in facts.splits.items() if name in ("test", "calibration"))

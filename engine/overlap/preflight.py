@@ -64,7 +64,7 @@ def check_architectures(plan: Plan, variants: Iterable[Variant]) -> None:
 
 
 def _architecture_problems(origin: Origin) -> list[tuple[KeyPath, str]]:
-    from overlap.models import estimator_names, estimator_problems, network_names  # noqa: PLC0415 - seconds of torch
+    from overlap.models import estimator_names, estimator_problems, network_names
 
     variant = origin.variant
     estimator = is_estimator(variant.architecture)
@@ -91,9 +91,7 @@ def _dataset_facts(sweep: Sweep) -> tuple[dict[str, DatasetFacts], list[Problem]
     return facts, problems
 
 
-def _class_problems(
-    sweep: Sweep, origins: Iterable[Origin], facts: dict[str, DatasetFacts]
-) -> list[Problem]:
+def _class_problems(sweep: Sweep, origins: Iterable[Origin], facts: dict[str, DatasetFacts]) -> list[Problem]:
     """A variant can only be judged on the classes it was trained for, in the same order."""
     problems = []
     for i, evaluated in enumerate(sweep.evaluate_on):

@@ -1,6 +1,7 @@
 """A Ray to work on: a private local one, or the cluster at an address."""
 
 import contextlib
+import logging
 import os
 import secrets
 import shutil
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from overlap.errors import ClusterError
 
@@ -38,13 +40,13 @@ def connected(address: str | None) -> Iterator[Cluster]:
     try:
         if "ray" not in sys.modules:
             os.environ.update(_settings(folder, local=address is None))
-        import ray  # noqa: PLC0415 - it reads these settings when it is imported
+        import ray
 
         already = ray.is_initialized()
         if not already:
             _connect(address, folder)
         try:
-            resources = ray.cluster_resources()
+            resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
             yield Cluster(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0), folder=folder)
         finally:
             if not already:
@@ -54,17 +56,18 @@ def connected(address: str | None) -> Iterator[Cluster]:
 
 
 def _connect(address: str | None, folder: Path) -> None:
-    import ray  # noqa: PLC0415 - see above
+    import ray
 
-    local = {"num_cpus": os.cpu_count(), "object_store_memory": OBJECT_STORE_BYTES, "_temp_dir": str(folder)}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        options |= {
+            "num_cpus": os.cpu_count(),
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "_temp_dir": str(folder),
+        }
     try:
-        ray.init(
-            address=address or "local",
-            include_dashboard=False if address is None else None,
-            log_to_driver=False,
-            logging_level="ERROR",
-            **({} if address else local),
-        )
+        ray.init(address=address or "local", **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = f"the Ray cluster at '{address}'" if address else "a local Ray"
         raise ClusterError(f"cannot connect to {where}: {str(error).splitlines()[0]}") from error
@@ -86,7 +89,12 @@ def _settings(folder: Path, *, local: bool) -> dict[str, str]:
     token = folder / "token"
     token.touch(mode=0o600)
     token.write_text(secrets.token_hex(32))
-    return {**settings, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": str(folder)}
+    return {
+        **settings,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_TMPDIR": str(folder),
+    }
 
 
 def _short_folder() -> str | None:

@@ -222,10 +222,13 @@ def _reference_problems(sweep: Sweep) -> list[Problem]:
     """Names that point to nothing, and splits that cannot be."""
     names = [dataset.name for dataset in sweep.datasets]
     splits = {dataset.name: [split for split, _ in dataset.splits] for dataset in sweep.datasets}
-    uses: list[tuple[Path, str, str]] = [(("base", "train_on"), sweep.base.train_on, "train")]
-    uses += [(("evaluate_on", i), name, "test") for i, name in enumerate(sweep.evaluate_on)]
+    place: Path = ("base", "train_on")
+    uses = [(place, sweep.base.train_on, "train")]
+    for i, name in enumerate(sweep.evaluate_on):
+        place = ("evaluate_on", i)
+        uses.append((place, name, "test"))
     for i, entry in enumerate(sweep.vary):
-        place: Path = ("vary", i, "train_on")
+        place = ("vary", i, "train_on")
         uses += [(place, str(value), "train") for value in axis_values(entry.train_on)]
     problems = []
     for path, name, split in uses:

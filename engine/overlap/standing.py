@@ -80,9 +80,7 @@ def status(store: Store) -> Status:
             done = key[:16] in results
             state = JobState.DONE if done else JobState.FAILED if failure else JobState.PENDING
             jobs.append(
-                JobStatus(
-                    variant=variant.name, dataset=dataset, state=state, failure=None if done else failure
-                )
+                JobStatus(variant=variant.name, dataset=dataset, state=state, failure=None if done else failure)
             )
     return Status(name=lock.name, store=store.objects.url, variants=len(lock.variants), jobs=tuple(jobs))
 
@@ -96,7 +94,7 @@ def choose_dataset(lock: LockFile, dataset: str | None) -> str:
     known: Mapping[str, object] = lock.results
     if dataset is None and len(known) == 1:
         return next(iter(known))
-    if dataset in known:
+    if dataset is not None and dataset in known:
         return dataset
     wanted = f"'{dataset}' was not evaluated" if dataset else "the sweep was evaluated on several datasets"
     raise ArgumentError(f"{wanted}; give --dataset as one of {', '.join(known)}")

@@ -5,7 +5,6 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import safetensors.torch
@@ -85,7 +84,7 @@ def to_safetensors(network: nn.Module) -> bytes:
 
 def from_safetensors(content: bytes) -> dict[str, Tensor]:
     """The state dictionary in a safetensors file."""
-    return cast("dict[str, Tensor]", safetensors.torch.load(content))
+    return safetensors.torch.load(content)
 
 
 def _to_checkpoint(state: dict[str, object]) -> bytes:

@@ -50,7 +50,10 @@ def prepare_process(workplace: Workplace) -> None:
 
 
 def run_attempt(
-    attempt: Attempt, workplace: Workplace, objects: Objects, on_epoch: Callable[[Epoch], None] = lambda _: None
+    attempt: Attempt,
+    workplace: Workplace,
+    objects: Objects,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Ended:
     """Runs one attempt to its end; whatever the variant's own code does wrong becomes an outcome."""
     started = time.monotonic()
@@ -128,7 +131,13 @@ def _evaluate(attempt: Attempt, workplace: Workplace, store: Store) -> None:
 
 
 def _versions() -> dict[str, str]:
-    names = {"overlap": "overlap", "torch": "torch", "timm": "timm", "sklearn": "scikit-learn", "numpy": "numpy"}
+    names = {
+        "overlap": "overlap",
+        "torch": "torch",
+        "timm": "timm",
+        "sklearn": "scikit-learn",
+        "numpy": "numpy",
+    }
     return {f"{name}_version": version(package) for name, package in names.items()}
 
 

@@ -1,5 +1,202 @@
 """`overlap analyze`, `report` and `predictions`: read a store, compute, print."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
 import typer
+
+import overlap
+from overlap.cli import output
+from overlap.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from overlap.analyses import Analysis, Kind
+
+CORRUPT = 4
+SHOWN_PAIRS = 5
+
 predictions = typer.Typer(help="Check stored predictions.", no_args_is_help=True)
-def analyze() -> None: ...
-def report() -> None: ...
+
+
+class Calibration(StrEnum):
+    """Whether logits are divided by the temperature of the calibration split."""
+
+    SPLIT = "split"
+    NONE = "none"
+
+
+class Executor(StrEnum):
+    """Where the work is done: the same words as `overlap.analyses.Where`, without its imports."""
+
+    AUTO = "auto"
+    RAY = "ray"
+    INPROCESS = "inprocess"
+
+
+DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Of several evaluated datasets, this one.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+
+
+def analyze(
+    target: Annotated[
+        list[str],
+        typer.Argument(metavar="[pairs|ensembles|categories|greedy|all] STORE", help="A store or sweep file."),
+    ],
+    *,
+    dataset: DatasetOption = None,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Members of the greedy ensemble.")] = 25,
+    selection: Annotated[str, typer.Option("--selection", help="Share of examples that choose it, or 'all'.")] = "0.5",
+    calibration: Annotated[
+        Calibration, typer.Option("--calibration", help="Use the fitted temperatures.")
+    ] = Calibration.SPLIT,
+    start: Annotated[list[str] | None, typer.Option("--start", help="A first member; may be repeated.")] = None,
+    candidates: Annotated[str, typer.Option("--candidates", help="Glob of variants that may be added.")] = "*",
+    executor: Annotated[Executor, typer.Option("--executor", help="Where to compute.")] = Executor.AUTO,
+    address: Annotated[str | None, typer.Option("--address", help="A running Ray cluster.")] = None,
+    json: Json = False,
+) -> None:
+    """Compute every pair, every two-model ensemble, the categories and a greedy ensemble.
+
+    Example: overlap analyze greedy runs/digits --steps 10
+    """
+    from overlap.analyses import Options, Where
+    from overlap.standing import open_store
+
+    kinds, store = _which(target)
+    options = Options(
+        steps=steps,
+        selection=_share(selection),
+        start=tuple(start or ()),
+        candidates=candidates,
+        calibrated=calibration is Calibration.SPLIT,
+        where=Where(executor.value),
+        address=address,
+    )
+    analysis = overlap.analyze(open_store(store), dataset=dataset, kinds=kinds, options=options)
+    if json:
+        output.print_json({name: table.to_dicts() for name, table in analysis.tables.items()})
+    else:
+        _print_analysis(analysis)
+
+
+def report(
+    target: Annotated[str, typer.Argument(help="A store or sweep file.")], *, dataset: DatasetOption = None
+) -> None:
+    """Write the report: one HTML page that needs no network."""
+    from overlap.standing import open_store
+
+    store = open_store(target)
+    name = overlap.report(store, dataset=dataset)
+    typer.echo(f"{store.objects.url}/{name}")
+
+
+@predictions.command()
+def verify(
+    target: Annotated[str, typer.Argument(help="A store or sweep file.")],
+    *,
+    deep: Annotated[bool, typer.Option("--deep", help="Read the logits too.")] = False,
+    json: Json = False,
+) -> None:
+    """Read every stored result, check page checksums, keys and payload hashes."""
+    from overlap.standing import open_store
+
+    count, damage = overlap.verify(open_store(target), deep=deep)
+    if json:
+        output.print_json({"files": count, "damaged": [{"name": d.name, "problem": d.problem} for d in damage]})
+    else:
+        for found in damage:
+            typer.echo(f"{found.name}: {found.problem}")
+        typer.echo(f"{count} files read, {len(damage)} problems")
+    if damage:
+        raise typer.Exit(CORRUPT)
+
+
+def _which(target: list[str]) -> tuple["tuple[Kind, ...]", str]:
+    """The analyses and the store in `analyze`'s arguments."""
+    from overlap.analyses import Kind
+
+    *words, store = target
+    if len(words) > 1:
+        raise ArgumentError(f"expected one analysis and a store, got {' '.join(target)}")
+    word = words[0] if words else "all"
+    if word == "all":
+        return tuple(Kind), store
+    if word not in list(Kind):
+        raise ArgumentError(f"'{word}' is no analysis; known are {', '.join(Kind)}, all")
+    return (Kind(word),), store
+
+
+def _share(text: str) -> float:
+    try:
+        share = 1.0 if text == "all" else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 < share <= 1:
+        raise ArgumentError(f"--selection takes a share above 0 and at most 1, or 'all', got '{text}'")
+    return share
+
+
+def _print_analysis(analysis: "Analysis") -> None:
+    tables = analysis.tables
+    variants = tables["variants"]
+    accuracies = variants["accuracy"].to_numpy()
+    low, high = accuracies.min(), accuracies.max()
+    typer.echo(f"{variants.height} variants on {analysis.dataset}: accuracy {low:.1%} to {high:.1%}")
+    if analysis.missing:
+        typer.echo(f"without a result, and left out: {', '.join(analysis.missing)}")
+    if "pairs" in tables:
+        typer.echo(f"{tables['pairs'].height:,} pairs")
+    if "categories" in tables:
+        _print_categories(tables["categories"])
+    if "ensembles" in tables:
+        _print_ensembles(tables["ensembles"])
+    if "greedy" in tables:
+        _print_greedy(tables["greedy"], tables["greedy_references"])
+
+
+def _print_categories(categories: "pl.DataFrame") -> None:
+    metrics = list(dict.fromkeys(categories["metric"]))
+    rows = []
+    for (word,), group in categories.group_by(["category"], maintain_order=True):
+        cells = {row["metric"]: _interval(row["mean"], row["low"], row["high"]) for row in group.to_dicts()}
+        rows.append((str(word), f"{group['pairs'][0]:,}", *(cells[metric] for metric in metrics)))
+    titles = [metric.replace("_", " ") for metric in metrics]
+    output.print_table(["category", "pairs", *titles], rows, title="means with 95 % intervals:")
+
+
+def _print_ensembles(ensembles: "pl.DataFrame") -> None:
+    best = ensembles.sort("accuracy", descending=True, maintain_order=True).head(SHOWN_PAIRS)
+    rows = [
+        (row["a"], row["b"], f"{row['accuracy']:.2%}", f"{row['gain']:+.2%}", f"{row['improvement']:+.2%}")
+        for row in best.to_dicts()
+    ]
+    columns = ["a", "b", "accuracy", "over the better", "over the mean"]
+    output.print_table(columns, rows, title="best two-model ensembles:")
+
+
+def _print_greedy(greedy: "pl.DataFrame", references: "pl.DataFrame") -> None:
+    rows = [
+        (
+            str(row["step"]),
+            row["variant"],
+            f"{row['selection_accuracy']:.2%}",
+            _interval(row["evaluation_accuracy"], row["evaluation_low"], row["evaluation_high"]),
+        )
+        for row in greedy.to_dicts()
+    ]
+    chosen, held_out = greedy["selection_examples"][0], greedy["evaluation_examples"][0]
+    title = f"greedy selection, chosen on {chosen:,} examples and evaluated on {held_out:,} others:"
+    output.print_table(["step", "variant", "selection", "evaluation"], rows, title=title)
+    best = greedy.sort("selection_accuracy", descending=True, maintain_order=True).row(0, named=True)
+    for row in references.to_dicts():
+        interval = _interval(row["evaluation_accuracy"], row["evaluation_low"], row["evaluation_high"])
+        typer.echo(f"{row['reference']} {row['variant'] or ''}: {interval}".replace(" :", ":"))
+    if best["evaluation_accuracy"] is not None:
+        gap = best["selection_accuracy"] - best["evaluation_accuracy"]
+        typer.echo(f"best prefix: {best['step']} members; selection flatters it by {gap:+.2%}")
+
+
+def _interval(value: float | None, low: float | None, high: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"

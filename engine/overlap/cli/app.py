@@ -19,9 +19,9 @@ app.command("analyze")(analysis.analyze)
 app.command("report")(analysis.report)
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001
+def _print_version(asked: bool) -> None:
     if asked:
-        from importlib.metadata import version  # noqa: PLC0415 - only for this option
+        from importlib.metadata import version
 
         typer.echo(version("overlap"))
         raise typer.Exit

@@ -47,7 +47,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
 
 def plan_as_json(plan: "Plan", stock: "Survey") -> dict[str, Any]:
     """What `sweep plan --json` prints."""
-    from overlap.plan import pair_categories  # noqa: PLC0415 - keeps --help fast
+    from overlap.plan import pair_categories
 
     done = {job.key for job in stock.done}
     return {
@@ -66,11 +66,10 @@ def plan_as_json(plan: "Plan", stock: "Survey") -> dict[str, Any]:
 
 def print_plan(plan: "Plan", stock: "Survey") -> None:
     """What `sweep plan` prints."""
-    from overlap.plan import pair_categories  # noqa: PLC0415 - keeps --help fast
+    from overlap.plan import pair_categories
 
     rows = [
-        (v.name, v.architecture, v.framework, v.train_on, str(v.seed), str(v.preprocessing.size))
-        for v in plan.variants
+        (v.name, v.architecture, v.framework, v.train_on, str(v.seed), str(v.preprocessing.size)) for v in plan.variants
     ]
     print_table(["variant", "architecture", "framework", "trained on", "seed", "size"], rows)
     pairs = pair_categories(plan.variants)

@@ -1,9 +1,16 @@
 """The live view of a launch: bars on a terminal, plain lines elsewhere."""
 
 import time
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
-from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bars
 
 from overlap.cli.output import console
@@ -35,7 +42,7 @@ class LiveView:
         self.tasks: dict[str, TaskID] = {}
         self.last_line = 0.0
 
-    def __enter__(self) -> "LiveView":
+    def __enter__(self) -> Self:
         self.bars.start()
         return self
 

@@ -36,7 +36,8 @@ ExecutorOption = Annotated[Executor, typer.Option("--executor", help="Ray, or on
 @app.command()
 def plan(spec: SweepFile, *, store: StoreOption = None, json: Json = False) -> None:
     """Show what a sweep expands to and what is left to do. Runs and writes nothing."""
-    from overlap.launcher import check_architectures, take_stock  # noqa: PLC0415 - keeps --help fast
+    from overlap.launcher import take_stock
+    from overlap.preflight import check_architectures
 
     planned, opened = overlap.open_plan(spec, store=store)
     check_architectures(planned, planned.variants)
@@ -80,7 +81,7 @@ def retry(
 @app.command()
 def status(target: Target, *, json: Json = False) -> None:
     """Show what is done, failed and pending."""
-    from overlap.standing import open_store  # noqa: PLC0415 - keeps --help fast
+    from overlap.standing import open_store
 
     found = overlap.status(open_store(target))
     if json:
@@ -92,8 +93,8 @@ def status(target: Target, *, json: Json = False) -> None:
 @app.command()
 def logs(target: Target, variant: Annotated[str, typer.Argument(help="The variant's name.")]) -> None:
     """Show how a variant's failed attempts ended."""
-    from overlap.errors import ArgumentError  # noqa: PLC0415 - keeps --help fast
-    from overlap.standing import open_store  # noqa: PLC0415 - the same
+    from overlap.errors import ArgumentError
+    from overlap.standing import open_store
 
     failures = [failure for failure in open_store(target).failures() if failure.variant == variant]
     if not failures:
@@ -112,7 +113,7 @@ def schema() -> None:
 def _launch(
     spec: Path, *, store: str | None, executor: Executor, address: str | None, retry_failed: bool, json: bool
 ) -> None:
-    from overlap.launcher import ExecutorKind  # noqa: PLC0415 - keeps --help fast
+    from overlap.launcher import ExecutorKind
 
     # Ray prints its events to standard output, whatever it is told: they go to standard error.
     view = LiveView(sys.stderr if json else sys.stdout)

@@ -9,11 +9,11 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from overlap_analysis.splits import hash_order
 
 from overlap.errors import DatasetError
 from overlap.spec import DatasetSpec
 from overlap.variants import DatasetFacts, SplitFacts
+from overlap_analysis.splits import hash_order
 
 __all__ = ["SOURCES", "Dataset", "Images", "Split", "dataset_facts", "load_dataset"]
 
@@ -84,7 +84,8 @@ def _split(spec: DatasetSpec, images: Images) -> dict[str, Split]:
     if asked + takes_rest > available:
         rest = " and a rest of at least 1" if takes_rest else ""
         raise DatasetError(
-            f"the splits ask for {asked:,} examples{rest}, but '{spec.source}' has {available:,}", key="splits"
+            f"the splits ask for {asked:,} examples{rest}, but '{spec.source}' has {available:,}",
+            key="splits",
         )
     order_N = hash_order(images.ids_N, seed=spec.seed)
     splits, start = {}, 0

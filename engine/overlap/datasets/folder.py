@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from overlap.datasets import SOURCES, Images
@@ -43,9 +44,7 @@ def image_folder(spec: DatasetSpec) -> Images:
             unreadable.append(str(path))
     if unreadable:
         shown = ", ".join(unreadable[:5]) + (" …" if len(unreadable) > 5 else "")
-        raise DatasetError(
-            f"datasets.{spec.name}.source: {len(unreadable)} files are no readable images: {shown}"
-        )
+        raise DatasetError(f"{len(unreadable)} files are no readable images: {shown}", key="source")
     return Images(
         pixels_NHWC=np.stack(pixels),
         labels_N=np.array([label for _, label in files], np.int32),
@@ -58,7 +57,7 @@ def _image_files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
 
 
-def _decode(path: Path, size: int) -> np.ndarray:
+def _decode(path: Path, size: int) -> NDArray[np.uint8]:
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image).convert("RGB")
     square = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)

@@ -28,6 +28,8 @@ from overlap.variants import Variant
 class SimCLR:
     """Pulls two views of an image together and pushes other images away; the last epoch is the probe."""
 
+    network: Any  # timm models have methods that nn.Module does not know
+
     def __init__(self, variant: Variant, network: nn.Module, data: TrainingData) -> None:
         knobs = variant.hyperparameter_map
         self.network = network
@@ -39,7 +41,7 @@ class SimCLR:
         self.temperature = float(knobs["temperature"])
         self.augmentation = float(knobs["augmentation"])
         self.probe_regularization = float(knobs["probe_regularization"])
-        features = int(network.get_classifier().in_features)
+        features = int(self.network.get_classifier().in_features)
         self.projector = nn.Sequential(
             nn.Linear(features, features), nn.ReLU(), nn.Linear(features, int(knobs["projection_features"]))
         ).to(data.images.device)
@@ -60,7 +62,7 @@ class SimCLR:
             views = torch.cat([self._view(images), self._view(images)])
             loss = contrastive_loss(self.projector(self._features(views)), self.temperature)
             self.optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             total += loss.item() * len(chosen)
             seen += len(chosen)
@@ -83,14 +85,15 @@ class SimCLR:
 
     def _features(self, inputs: Tensor) -> Tensor:
         """(N, features): what the network hands to its classifier."""
-        return self.network.forward_head(self.network.forward_features(inputs), pre_logits=True)
+        features: Tensor = self.network.forward_head(self.network.forward_features(inputs), pre_logits=True)
+        return features
 
     @torch.no_grad()
     def _fit_probe(self) -> float:
         """Fits a logistic regression on the frozen features and makes it the network's classifier."""
         self.network.eval()
         images = normalize(self.data.images, self.data.preprocessing)
-        features = torch.cat([self._features(part) for part in images.split(256)]).double().cpu().numpy()
+        features = torch.cat([self._features(part) for part in torch.split(images, 256)]).double().cpu().numpy()
         labels = self.data.labels.cpu().numpy()
         scale = max(float(features.std()), 1e-12)  # one number, so that the probe's strength has a meaning
         probe = LogisticRegression(C=self.probe_regularization, max_iter=2000).fit(features / scale, labels)
@@ -114,9 +117,7 @@ def contrastive_loss(projections: Tensor, temperature: float) -> Tensor:
     """
     units = to_unit_length(projections, dim=1)
     similarities = units @ units.T / temperature
-    similarities = similarities.masked_fill(
-        torch.eye(len(units), dtype=torch.bool, device=units.device), -1e9
-    )
+    similarities = similarities.masked_fill(torch.eye(len(units), dtype=torch.bool, device=units.device), -1e9)
     half = len(units) // 2
     partners = torch.arange(len(units), device=units.device).roll(half)
     return cross_entropy(similarities, partners)

@@ -39,13 +39,11 @@ class Supervised:
         for chosen in batches(examples, self.batch_size):
             progress = (epoch + seen / examples) / self.epochs
             set_learning_rate(self.optimizer, cosine_learning_rate(self.learning_rate, progress))
-            views = normalize(
-                random_affine(self.data.images[chosen], self.augmentation), self.data.preprocessing
-            )
+            views = normalize(random_affine(self.data.images[chosen], self.augmentation), self.data.preprocessing)
             labels = self.data.labels[chosen]
             loss = cross_entropy(self.network(views), labels, label_smoothing=self.label_smoothing)
             self.optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
             total += loss.item() * len(chosen)
             seen += len(chosen)

@@ -15,6 +15,8 @@ from overlap.recipes import ESTIMATOR_PREFIX
 from overlap.search_space import Scalar
 from overlap.variants import Variant
 
+LEAST_PROBABILITY = float(np.finfo(np.float32).eps)
+
 
 class Estimator(Protocol):
     """What we use of a scikit-learn classifier."""
@@ -42,11 +44,7 @@ def estimator_problems(architecture: str, hyperparameters: Mapping[str, Scalar])
     """What scikit-learn would not take of a known estimator's hyperparameters; empty if nothing."""
     known = _parameters(_classifiers()[architecture.removeprefix(ESTIMATOR_PREFIX)])
     shown = ", ".join(sorted(known))
-    return [
-        f"'{n}' is no parameter of {architecture}; known are {shown}"
-        for n in hyperparameters
-        if n not in known
-    ]
+    return [f"'{n}' is no parameter of {architecture}; known are {shown}" for n in hyperparameters if n not in known]
 
 
 def make_estimator(variant: Variant) -> Estimator:
@@ -56,22 +54,21 @@ def make_estimator(variant: Variant) -> Estimator:
     return cast("Estimator", make_pipeline(StandardScaler(), kind(**seeded, **variant.hyperparameter_map)))
 
 
-def estimator_logits(
-    estimator: Estimator, features_ND: NDArray[np.float64], classes: int
-) -> NDArray[np.float32]:
-    """(N, classes) float32 scores whose softmax is the estimator's belief; -inf for a class it never saw.
+def estimator_logits(estimator: Estimator, features_ND: NDArray[np.float64], classes: int) -> NDArray[np.float32]:
+    """(N, classes) float32 scores whose softmax is the estimator's belief.
 
     Log-probabilities where the estimator gives probabilities, its decision function otherwise (two
     classes: the score and its negative, halved, so that the softmax is the logistic function).
+    Neighbors and trees give exact zeros, also to a class they never saw: a probability is at least
+    `LEAST_PROBABILITY`, or a single example would decide the mean loss and the temperature.
     """
     if hasattr(estimator, "predict_proba"):
-        with np.errstate(divide="ignore"):
-            scores_ND = np.log(estimator.predict_proba(features_ND))
+        scores_ND = np.log(np.maximum(estimator.predict_proba(features_ND), LEAST_PROBABILITY))
     else:
         scores_ND = estimator.decision_function(features_ND)  # type: ignore[attr-defined]
         if scores_ND.ndim == 1:
             scores_ND = np.stack([-scores_ND, scores_ND], axis=1) / 2
-    logits_NC = np.full((len(features_ND), classes), -np.inf, np.float32)
+    logits_NC = np.full((len(features_ND), classes), scores_ND.min() + np.log(LEAST_PROBABILITY), np.float32)
     logits_NC[:, estimator.classes_] = scores_ND
     return logits_NC
 

@@ -1,5 +1,7 @@
 """timm architectures, built without weights for the size and classes at hand."""
 
+from typing import Any
+
 import timm
 from torch import nn
 
@@ -18,13 +20,10 @@ def build_network(variant: Variant, *, classes: int) -> nn.Module:
     """
     knobs = variant.hyperparameter_map
     config = timm.models.get_pretrained_cfg(variant.architecture, allow_unregistered=False)
-    sized = {"img_size": variant.preprocessing.size} if config and config.fixed_input_size else {}
-    drop_path = float(knobs.get("drop_path", 0.0))
-    return timm.create_model(
-        variant.architecture,
-        pretrained=False,
-        num_classes=classes,
-        drop_rate=float(knobs.get("dropout", 0.0)),
-        **({"drop_path_rate": drop_path} if drop_path else {}),  # not every architecture takes it
-        **sized,
-    )
+    options: dict[str, Any] = {"drop_rate": float(knobs.get("dropout", 0.0))}
+    if config and config.fixed_input_size:
+        options["img_size"] = variant.preprocessing.size
+    if knobs.get("drop_path"):
+        options["drop_path_rate"] = float(knobs["drop_path"])  # not every architecture takes it
+    network: nn.Module = timm.create_model(variant.architecture, pretrained=False, num_classes=classes, **options)
+    return network

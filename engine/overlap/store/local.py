@@ -86,9 +86,7 @@ class LocalObjects:
             except BlockingIOError:
                 file.seek(0)
                 owner = file.read().strip() or "unknown"
-                message = (
-                    f"another launch of '{self.root}' is running (process {owner}); wait for it or stop it"
-                )
+                message = f"another launch of '{self.root}' is running (process {owner}); wait for it or stop it"
                 raise LaunchHeldError(message) from None
             file.truncate(0)
             file.write(str(os.getpid()))

@@ -4,6 +4,7 @@ Array names: N examples, C classes, K kept classes.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +37,11 @@ class ResultRows:
     confidence_N: NDArray[np.float32]
     loss_N: NDArray[np.float32]
     log_partition_N: NDArray[np.float32]
-    top_classes_NK: NDArray[np.uint16] | NDArray[np.uint32]
+    top_classes_NK: NDArray[np.uint16 | np.uint32]
     top_logits_NK: NDArray[np.float16]
 
 
-def round_logits(logits_NC: NDArray[np.floating]) -> NDArray[np.float16]:
+def round_logits(logits_NC: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
     """Centres each row by its maximum and rounds it to float16, keeping the arg-max exactly.
 
     The largest entry becomes 0; every other entry is at most -2⁻²⁴ and at least -65504, so the
@@ -54,11 +55,9 @@ def round_logits(logits_NC: NDArray[np.floating]) -> NDArray[np.float16]:
     unusable = np.flatnonzero(~np.isfinite(top_N))
     if len(unusable):
         bad = logits_NC[unusable[0]].max()
-        raise ValueError(
-            f"expected finite logits, got {bad} in {len(unusable):,} rows, first in row {unusable[0]}"
-        )
+        raise ValueError(f"expected finite logits, got {bad} in {len(unusable):,} rows, first in row {unusable[0]}")
     with np.errstate(over="ignore"):
-        rounded_NC = (logits_NC - top_N[:, None]).astype(np.float16)
+        rounded_NC: NDArray[np.float16] = (logits_NC - top_N[:, None]).astype(np.float16)
     np.clip(rounded_NC, _LARGEST, _SMALLEST, out=rounded_NC)
     rounded_NC[np.arange(len(logits_NC)), logits_NC.argmax(axis=1)] = 0
     return rounded_NC
@@ -73,6 +72,7 @@ def result_rows(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32]) -> 
     loss_N = log_partition_N - wide_NC[rows_N, labels_N]
     kept = min(TOP_CLASSES, logits_NC.shape[1])
     top_NK = np.argsort(-wide_NC, axis=1, kind="stable")[:, :kept]
+    index_type: type[np.uint16 | np.uint32] = np.uint16 if logits_NC.shape[1] <= 2**16 else np.uint32
     return ResultRows(
         prediction_N=prediction_N,
         correct_N=prediction_N == labels_N,
@@ -80,6 +80,6 @@ def result_rows(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32]) -> 
         confidence_N=np.exp(-log_partition_N).astype(np.float32),
         loss_N=loss_N.astype(np.float32),
         log_partition_N=log_partition_N.astype(np.float32),
-        top_classes_NK=top_NK.astype(np.uint16 if logits_NC.shape[1] <= 2**16 else np.uint32),
+        top_classes_NK=top_NK.astype(index_type),
         top_logits_NK=np.take_along_axis(logits_NC, top_NK, axis=1),
     )

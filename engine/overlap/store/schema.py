@@ -69,9 +69,7 @@ def read_table(
         reason = str(error).splitlines()[0]
         raise CorruptFileError(f"'{name}' is damaged ({reason}); delete it and launch again") from error
     footer = {
-        key.removeprefix(_PREFIX).decode(): value.decode()
-        for key, value in metadata.items()
-        if key.startswith(_PREFIX)
+        key.removeprefix(_PREFIX).decode(): value.decode() for key, value in metadata.items() if key.startswith(_PREFIX)
     }
     check_schema_version(footer.get("schema_version", "0"), name)
     return Stored(table=table, footer=footer)
@@ -112,9 +110,10 @@ def payload_hash(table: pa.Table) -> str:
     """SHA-256 of the names, types and values of all columns, whatever the file's layout."""
     digest = hashlib.sha256()
     for field in table.schema:
-        digest.update(f"{field.name}:{field.type}:{len(table)};".encode())
         column = table.column(field.name).combine_chunks()
-        values = column.flatten() if pa.types.is_fixed_size_list(field.type) else column
+        is_list = pa.types.is_fixed_size_list(field.type)  # Parquet renames a list's items: hash their type alone
+        values = column.flatten() if is_list else column
+        digest.update(f"{field.name}:{values.type}:{len(values)}/{len(table)};".encode())
         digest.update(values.to_numpy(zero_copy_only=False).tobytes())
     return digest.hexdigest()
 

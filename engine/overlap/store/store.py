@@ -40,9 +40,7 @@ def open_objects(url: str) -> Objects:
         raise StoreError(f"'{url}': only folders can be stores so far; give a path")
     root = Path(url)
     if root.exists() and not root.is_dir():
-        raise StoreMismatchError(
-            f"store '{url}' is a file; expected a folder, or a path that does not exist yet"
-        )
+        raise StoreMismatchError(f"store '{url}' is a file; expected a folder, or a path that does not exist yet")
     known = {LOCK, LOCK_NAME, SWEEP}
     if root.is_dir() and any(root.iterdir()) and not any((root / name).exists() for name in known):
         raise StoreMismatchError(f"store '{url}' holds files of something else; give an empty or new folder")
@@ -83,9 +81,7 @@ class Store:
         """
         lock = self.read_lock()
         if lock is None:
-            raise ArgumentError(
-                f"'{self.objects.url}' is no store: it has no {LOCK}; launch a sweep into it first"
-            )
+            raise ArgumentError(f"'{self.objects.url}' is no store: it has no {LOCK}; launch a sweep into it first")
         return lock
 
     # --- results
@@ -118,9 +114,7 @@ class Store:
         stored = self.read(name)
         logits_NC = matrix(stored.table, "logits").astype(np.float16, copy=False)
         if logits_NC.shape != predictions.logits_NC.shape:
-            raise CorruptFileError(
-                f"'{name}' holds {logits_NC.shape} logits, expected {predictions.logits_NC.shape}"
-            )
+            raise CorruptFileError(f"'{name}' holds {logits_NC.shape} logits, expected {predictions.logits_NC.shape}")
         return replace(predictions, logits_NC=logits_NC, temperature=float(stored.footer["temperature"]))
 
     def read(self, name: str, *, columns: list[str] | None = None, groups: list[int] | None = None) -> Stored:

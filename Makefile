@@ -1,0 +1,36 @@
+# Every target sets up its own virtual environment first; nothing outside this folder is touched.
+PYTHON ?= python3
+VENV := .venv
+UV := $(VENV)/bin/uv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+# uv installs ten times faster than pip; bytecode is compiled because Ray starts a process per worker.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(UV) || $(BIN)/python -m pip install --quiet uv
+	VIRTUAL_ENV=$(abspath $(VENV)) $(UV) pip install --quiet --compile-bytecode \
+		--constraint constraints.txt --group dev --editable .
+	touch $@
+
+demo: $(VENV)/.installed  ## launch sweeps/digits.yaml, analyze it and write its report
+	$(BIN)/overlap sweep launch sweeps/digits.yaml
+	$(BIN)/overlap analyze sweeps/digits.yaml
+	@echo "report: $$($(BIN)/overlap report sweeps/digits.yaml)"
+
+test: $(VENV)/.installed  ## run all tests
+	$(BIN)/pytest -q --doctest-modules
+
+check: $(VENV)/.installed  ## everything CI asks: format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) test
+
+clean:  ## remove the environment and what runs made
+	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,151 @@
+"""The report of a sweep: its analysis tables and failures become one offline HTML page."""
+
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from overlap.analyses import analyze
+from overlap.standing import JobState, Status, choose_dataset, status
+from overlap.store import LockFile, Store
+from overlap_analysis import CATEGORIES
+from overlap_analysis.report import (
+    CategoryRow,
+    FailureRow,
+    GreedyCurve,
+    PairColumns,
+    ReportData,
+    VariantRow,
+    render_report,
+)
+
+REPORT = "report.html"
+
+
+def report(store: Store, *, dataset: str | None = None) -> str:
+    """Writes the report of a store's analyses beside them and returns its name.
+
+    Analyses that are missing, or older than the results they would hold today, are made first.
+
+    Raises:
+        ArgumentError: no sweep, no such dataset, or no result yet.
+    """
+    lock = store.require_lock()
+    chosen = choose_dataset(lock, dataset)
+    if not _is_current(store, lock, chosen):
+        analyze(store, dataset=chosen)
+    name = REPORT if len(lock.results) == 1 else f"report-{chosen}.html"
+    store.objects.replace(name, render_report(_report_data(store, lock, chosen)).encode())
+    return name
+
+
+def _is_current(store: Store, lock: LockFile, dataset: str) -> bool:
+    """True if every table is there and speaks of exactly the results that are there now."""
+    variants = store.read_analysis(dataset, "variants")
+    if variants is None:
+        return False
+    present = store.result_names(dataset)
+    expected = {key for key in lock.results[dataset].values() if key[:16] in present}
+    if set(variants["key"]) != expected:
+        return False
+    pairs = variants.height * (variants.height - 1) // 2
+    for table in ("pairs", "ensembles"):
+        frame = store.read_analysis(dataset, table)
+        if frame is None or frame.height != pairs:
+            return False
+    return all(store.read_analysis(dataset, table) is not None for table in ("categories", "greedy"))
+
+
+def _report_data(store: Store, lock: LockFile, dataset: str) -> ReportData:
+    def table(name: str) -> pl.DataFrame:
+        frame = store.read_analysis(dataset, name)
+        assert frame is not None, f"{name} was written a moment ago"
+        return frame
+
+    standing = status(store)
+    variants = table("variants")
+    facts = lock.datasets[dataset]
+    return ReportData(
+        title=lock.name,
+        dataset=dataset,
+        examples=facts.splits["test"].size,
+        classes=len(facts.class_names),
+        variants=_variant_rows(variants),
+        pairs=_pair_columns(variants, table("pairs"), table("ensembles")),
+        categories=_category_rows(table("categories")),
+        greedy=_greedy_curve(table("greedy"), table("greedy_references")),
+        failures=_failure_rows(standing),
+        pending=sum(job.state is JobState.PENDING and job.dataset == dataset for job in standing.jobs),
+        provenance=(
+            ("sweep", lock.name),
+            ("store", store.objects.url),
+            ("overlap", version("overlap")),
+            ("torch", version("torch")),
+            ("timm", version("timm")),
+            ("written", datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+        ),
+    )
+
+
+def _variant_rows(variants: pl.DataFrame) -> tuple[VariantRow, ...]:
+    columns = [
+        "name",
+        "architecture",
+        "framework",
+        "train_on",
+        "seed",
+        "accuracy",
+        "accuracy_low",
+        "accuracy_high",
+        "nll",
+        "temperature",
+    ]
+    return tuple(VariantRow(**row) for row in variants.select(columns).iter_rows(named=True))
+
+
+def _pair_columns(variants: pl.DataFrame, pairs: pl.DataFrame, ensembles: pl.DataFrame) -> PairColumns:
+    positions = {name: index for index, name in enumerate(variants["name"])}
+    return PairColumns(
+        a=np.array([positions[name] for name in pairs["a"]], np.int32),
+        b=np.array([positions[name] for name in pairs["b"]], np.int32),
+        category=np.array([CATEGORIES.index(word) for word in pairs["category"]], np.int8),
+        error_inconsistency=_numbers(pairs, "error_inconsistency"),
+        error_correlation=_numbers(pairs, "error_correlation"),
+        kappa=_numbers(pairs, "kappa"),
+        ensemble_accuracy=_numbers(ensembles, "accuracy"),
+        improvement=_numbers(ensembles, "improvement"),
+    )
+
+
+def _category_rows(categories: pl.DataFrame) -> tuple[CategoryRow, ...]:
+    rows = categories.with_columns(pl.col("mean", "low", "high").fill_null(float("nan"))).iter_rows(named=True)
+    return tuple(CategoryRow(**row) for row in rows)
+
+
+def _greedy_curve(greedy: pl.DataFrame, references: pl.DataFrame) -> GreedyCurve:
+    alone, everyone = references.fill_null(float("nan")).iter_rows(named=True)
+    return GreedyCurve(
+        variants=tuple(greedy["variant"]),
+        selection_accuracy=_numbers(greedy, "selection_accuracy"),
+        evaluation_accuracy=_numbers(greedy, "evaluation_accuracy"),
+        evaluation_low=_numbers(greedy, "evaluation_low"),
+        evaluation_high=_numbers(greedy, "evaluation_high"),
+        selection_examples=int(greedy["selection_examples"][0]),
+        evaluation_examples=int(greedy["evaluation_examples"][0]),
+        best_single=alone["variant"],
+        best_single_accuracy=alone["evaluation_accuracy"],
+        all_members_accuracy=everyone["evaluation_accuracy"],
+    )
+
+
+def _failure_rows(standing: Status) -> tuple[FailureRow, ...]:
+    return tuple(
+        FailureRow(variant=f.variant, stage=f.stage, outcome=f.outcome, cause=f.cause) for f in standing.failures
+    )
+
+
+def _numbers(frame: pl.DataFrame, column: str) -> NDArray[np.float64]:
+    """A column as float64, null as NaN."""
+    return frame[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
