@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 _STEP = 0x9E3779B97F4A7C15
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 _MASK = 2**64 - 1
+_SELECTION_STREAM = 0x53454C454354494F  # keeps a selection independent of a shuffle from the same seed
 
 
 def hashed_uniform(ids: NDArray[np.int64], *, seed: int) -> NDArray[np.float64]:
@@ -37,6 +38,9 @@ def hashed_uniform(ids: NDArray[np.int64], *, seed: int) -> NDArray[np.float64]:
 def selection_mask(ids: NDArray[np.int64], *, fraction: float, seed: int) -> NDArray[np.bool_]:
     """Which examples a selection may look at; the others are for its evaluation.
 
+    Independent of `hash_order` from the same seed: a dataset's test split is the end of that order,
+    and half of it must be half of it.
+
     Args:
         ids: (N,) example ids.
         fraction: expected share of selection examples, in [0, 1]. The share itself is binomial.
@@ -51,7 +55,7 @@ def selection_mask(ids: NDArray[np.int64], *, fraction: float, seed: int) -> NDA
     """
     if not 0 <= fraction <= 1:
         raise ValueError(f"fraction: expected a number in [0, 1], got {fraction!r}")
-    return hashed_uniform(ids, seed=seed) < fraction
+    return hashed_uniform(ids, seed=seed ^ _SELECTION_STREAM) < fraction
 
 
 def hash_order(ids: NDArray[np.int64], *, seed: int) -> NDArray[np.int64]:

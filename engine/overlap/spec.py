@@ -251,7 +251,7 @@ def _hyperparameter_problems(sweep: Sweep) -> list[Problem]:
     problems = _framework_problems(sweep, ("base", "framework"), base.framework)
     if base.framework in RECIPES and not is_estimator(base.architecture):
         for name, value in base.hyperparameters.items():
-            path = ("base", "hyperparameters", name)
+            path: Path = ("base", "hyperparameters", name)
             problems += _knob_problems(sweep, path, [base.framework], name, [value])
     for i, entry in enumerate(sweep.vary):
         frameworks = [str(value) for value in axis_values(entry.framework)] or [base.framework]

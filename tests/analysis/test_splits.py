@@ -89,3 +89,10 @@ def test_hash_order_sorts_by_hash_and_keeps_the_order_of_equal_ids():
     order = hash_order(ids, seed=0)
     assert order.dtype == np.int64
     assert order.tolist() == sorted(range(1000), key=lambda n: (uniform_by_definition(int(ids[n]), 0), n))
+
+
+def test_a_selection_takes_its_share_of_a_split_that_was_cut_with_the_same_seed():
+    ids = np.arange(20_000)
+    for seed in range(3):
+        test = ids[hash_order(ids, seed=seed)[8_000:]]
+        assert selection_mask(test, fraction=0.5, seed=seed).mean() == pytest.approx(0.5, abs=0.02)

@@ -1,5 +1,6 @@
 """What every place for objects promises, held against each implementation."""
 
+import errno
 import io
 import os
 import signal
@@ -209,6 +210,18 @@ def test_a_read_only_folder_is_a_store_error(local, write):
     (local.root / "a").chmod(0o500)
     with pytest.raises(StoreError, match=r"cannot write '.*/a/c': Permission denied"):
         getattr(local, write)("a/c", b"x")
+
+
+@pytest.mark.parametrize("write", ["create", "replace"])
+def test_a_full_disk_is_a_store_error_that_leaves_nothing(local, write, monkeypatch):
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    message = r"cannot write '.*/a/b': No space left on device; free some space and run the same command again"
+    with pytest.raises(StoreError, match=message):
+        getattr(local, write)("a/b", b"x")
+    assert list((local.root / "a").iterdir()) == []
 
 
 def test_a_folder_is_no_object(local):

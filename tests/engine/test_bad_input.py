@@ -160,8 +160,7 @@ ONE_BAD_ENTRY = {
     ),
     "a parameter that an estimator does not take": (
         '{architecture: "sklearn:GaussianNB", hyperparameters: {var_smoothin: 0.1}}',
-        ".hyperparameters 'var_smoothin' is no parameter of sklearn:GaussianNB; known are priors, "
-        "var_smoothing",
+        ".hyperparameters 'var_smoothin' is no parameter of sklearn:GaussianNB; known are priors, var_smoothing",
     ),
 }
 
@@ -220,9 +219,7 @@ def test_all_problems_are_said_together_in_file_order(refused):
 
 
 def test_problems_of_data_and_expansion_are_said_together(refused):
-    lines = refused(
-        ("sklearn:digits", "nowhere"), ("samples: 50", "samples: 20"), add="vary:\n  - {seed: 0}\n"
-    )
+    lines = refused(("sklearn:digits", "nowhere"), ("samples: 50", "samples: 20"), add="vary:\n  - {seed: 0}\n")
     assert [line.split()[1] for line in lines[1:]] == ["4", "5", "9"]
 
 

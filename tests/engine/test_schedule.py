@@ -101,9 +101,7 @@ def test_a_process_that_dies_is_tried_once_more():
     assert (state.done, state.failed, state.finished) == (1, 0, True)
 
 
-@pytest.mark.parametrize(
-    ("first", "sizes"), [(256, [256, 128, 64, 32, 16, 8, 4, 2, 1]), (5, [5, 2, 1]), (1, [1])]
-)
+@pytest.mark.parametrize(("first", "sizes"), [(256, [256, 128, 64, 32, 16, 8, 4, 2, 1]), (5, [5, 2, 1]), (1, [1])])
 def test_too_little_memory_halves_the_batch_down_to_one(first, sizes):
     state, commands = run_out(attempt_of(batch_size=first), [Outcome.OUT_OF_MEMORY] * 20)
     assert [attempt.batch_size for attempt in starts(commands)] == sizes
@@ -151,9 +149,7 @@ def test_a_failed_store_ends_the_sweep_with_its_cause():
 
 def test_a_failure_is_recorded_with_what_is_known_of_it():
     state, (start,) = step(begin([attempt_of()]), Free(slots=1))
-    ended = Ended(
-        attempt=start.attempt, outcome=Outcome.RAISED, cause="why", last_lines=("x", "y"), seconds=2.0
-    )
+    ended = Ended(attempt=start.attempt, outcome=Outcome.RAISED, cause="why", last_lines=("x", "y"), seconds=2.0)
     _, commands = step(state, ended)
     assert commands == (RecordFailure(ended=ended, final=True),)
 

@@ -72,15 +72,11 @@ def test_categories_are_ordered_and_have_words():
     ],
     ids=str,
 )
-def test_the_key_depends_on_what_decides_the_predictions_and_on_nothing_else(
-    variant, dataset_facts, changes, same
-):
+def test_the_key_depends_on_what_decides_the_predictions_and_on_nothing_else(variant, dataset_facts, changes, same):
     digits = dataset_facts("digits")
     other = replace(variant, **changes)
     assert (weights_config(variant, digits) == weights_config(other, digits)) is same
-    keys = {
-        key_of(canonical_json(result_config(candidate, digits, digits))) for candidate in (variant, other)
-    }
+    keys = {key_of(canonical_json(result_config(candidate, digits, digits))) for candidate in (variant, other)}
     assert len(keys) == (1 if same else 2)
 
 

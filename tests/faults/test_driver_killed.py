@@ -1,0 +1,74 @@
+"""kill -9 of the driver, three times in one sweep; what it ends with equals an undisturbed run."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from polars.testing import assert_frame_equal
+
+import overlap
+from overlap.launcher import ExecutorKind
+
+DEADLINE_S = 300
+
+
+def start(path):
+    command = [sys.executable, "-m", "overlap", "sweep", "launch", str(path)]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def kill_when(path, happened):
+    """Launches, waits until something has happened in the store, and kills the driver with SIGKILL."""
+    driver = start(path)
+    deadline = time.monotonic() + DEADLINE_S
+    while not happened():
+        assert driver.poll() is None, f"the driver ended by itself: {driver.stderr.read()}"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.communicate()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_three_kills_change_no_result_and_redo_nothing_that_was_finished(small_sweep):
+    reference = overlap.launch(small_sweep(epochs=8, store="reference"), executor=ExecutorKind.INPROCESS)
+    path = small_sweep(epochs=8, store="killed")
+    folder = path.with_suffix("")
+
+    def files(pattern):
+        return sorted(folder.glob(pattern))
+
+    kill_when(path, lambda: files("checkpoints/*.pt"))
+    assert files("checkpoints/*.pt"), "killed in the middle of training"
+    kill_when(path, lambda: len(files("weights/*")) >= 2)
+    finished = {weights: weights.stat().st_mtime_ns for weights in files("weights/*")}
+    kill_when(path, lambda: len(files("results/v1/digits/*")) >= 2)
+    finished |= {result: result.stat().st_mtime_ns for result in files("results/v1/digits/*")}
+    driver = start(path)
+    assert driver.wait(DEADLINE_S) == 0, driver.stderr.read()
+
+    assert {file: file.stat().st_mtime_ns for file in finished} == finished
+    assert not files("checkpoints/*.pt")
+    stores = [overlap.Store(overlap.open_objects(url)) for url in (reference.status.store, str(folder))]
+    assert overlap.verify(stores[1], deep=True) == (14, [])
+    assert_same(*stores)
+
+
+def assert_same(expected, actual):
+    """Two stores of one sweep hold the same weights, results and tables, bit for bit."""
+    names = expected.weights_names(), actual.weights_names()
+    assert {key: Path(expected.objects.url, name).read_bytes() for key, name in names[0].items()} == {
+        key: Path(actual.objects.url, name).read_bytes() for key, name in names[1].items()
+    }
+    for key, name in expected.result_names("digits").items():
+        other = actual.result_names("digits")[key]
+        assert expected.read(name).table.equals(actual.read(other).table)
+    analyses = overlap.analyze(expected), overlap.analyze(actual)
+    for table in ("pairs", "ensembles", "greedy", "categories"):
+        assert_frame_equal(*(analysis.tables[table] for analysis in analyses), check_exact=True)
