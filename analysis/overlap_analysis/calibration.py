@@ -73,9 +73,7 @@ def expected_calibration_error(
     examples, classes = probabilities_NC.shape
     if examples == 0:
         raise ValueError("probabilities: expected at least one example, got none")
-    correct_N = np.argmax(probabilities_NC, axis=1) == check_labels(
-        labels_N, examples=examples, classes=classes
-    )
+    correct_N = np.argmax(probabilities_NC, axis=1) == check_labels(labels_N, examples=examples, classes=classes)
     confidence_N = np.max(probabilities_NC, axis=1)
     bin_N = np.clip(np.ceil(confidence_N * bins).astype(np.int64) - 1, 0, bins - 1)
     gaps = np.bincount(bin_N, weights=correct_N - confidence_N, minlength=bins)

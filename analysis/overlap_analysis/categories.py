@@ -185,9 +185,7 @@ def _multiplicities(rng: np.random.Generator, size: int, resamples: int) -> NDAr
     return np.concatenate([np.ones((1, size)), drawn])
 
 
-def _drawn_sums(
-    drawn_RG: NDArray[np.float64], sums_G: Sequence[NDArray[np.int64] | int]
-) -> NDArray[np.int64]:
+def _drawn_sums(drawn_RG: NDArray[np.float64], sums_G: Sequence[NDArray[np.int64] | int]) -> NDArray[np.int64]:
     """Sums over the drawn groups: (R + 1, ...). In float64, which is fast, and exact for counts."""
     return (drawn_RG @ np.array(sums_G, dtype=np.float64)).astype(np.int64)
 

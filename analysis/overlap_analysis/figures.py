@@ -87,17 +87,13 @@ def error_correlation_heatmap(
     matrix_left, bottom = labels.width + 0.2 * len(strips), 0.2 + 0.7 * bool(strips) + 0.42 * len(strips)
     side = _WIDTH - matrix_left - 1.0
     with _style():
-        subtitle = (
-            "rows and columns in the same order: variants that fail on the same examples stand together"
-        )
+        subtitle = "rows and columns in the same order: variants that fail on the same examples stand together"
         figure = _figure(0.75 + side + bottom, "Error correlation φ of every pair of variants", subtitle)
         matrix = _axes(figure, matrix_left, bottom, side, side)
         colormap = matplotlib.colormaps["RdBu_r"].with_extremes(bad=_UNDEFINED)
         cells = matrix.imshow(phi_VV, cmap=colormap, vmin=-limit, vmax=limit)
         matrix.set(xticks=[], yticks=[])
-        figure.colorbar(
-            cells, cax=_axes(figure, _WIDTH - 0.8, bottom, 0.14, side), label="error correlation φ"
-        )
+        figure.colorbar(cells, cax=_axes(figure, _WIDTH - 0.8, bottom, 0.14, side), label="error correlation φ")
         named, used = matrix, 0
         for position, (title, values) in enumerate(strips.items()):
             colors = group_colors(values, skip=used)

@@ -32,9 +32,7 @@ class GreedyStep:
     selection_correct: int
 
 
-def greedy_counts(
-    grid_VNC: NDArray[np.int32], labels_N: NDArray[np.int32], picks: Sequence[int]
-) -> NDArray[np.int64]:
+def greedy_counts(grid_VNC: NDArray[np.int32], labels_N: NDArray[np.int32], picks: Sequence[int]) -> NDArray[np.int64]:
     """How many examples the picks and one more member get right, for every candidate for that member.
 
     Args:

@@ -85,9 +85,7 @@ def _accuracy_gap(both: _Complex, only_a: _Complex, only_b: _Complex, neither: _
     return (only_a - only_b) / _independent_inconsistency(both, only_a, only_b, neither)
 
 
-def _independent_inconsistency(
-    both: _Complex, only_a: _Complex, only_b: _Complex, neither: _Complex
-) -> _Complex:
+def _independent_inconsistency(both: _Complex, only_a: _Complex, only_b: _Complex, neither: _Complex) -> _Complex:
     return (both + only_a) * (neither + only_a) + (both + only_b) * (neither + only_b)
 
 

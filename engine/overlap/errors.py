@@ -93,5 +93,6 @@ class SweepFileError(OverlapError):
     def __str__(self) -> str:
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         width = max((len(problem.where) for problem in self.problems), default=0)
-        lines = [f"  line {p.line:<4} {p.where:<{width}}   {p.message}" for p in self.problems]
+        places = [f"line {p.line:<4} {p.where:<{width}}   " if p.line else "" for p in self.problems]
+        lines = [f"  {place}{p.message}" for place, p in zip(places, self.problems, strict=True)]
         return "\n".join([f"{self.source}: {count}", *lines])

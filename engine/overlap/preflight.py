@@ -9,7 +9,7 @@ from overlap.errors import DatasetError, Problem, SweepFileError
 from overlap.expand import Origin, expand
 from overlap.plan import Plan, make_plan
 from overlap.recipes import is_estimator
-from overlap.spec import DatasetSpec, Sweep, did_you_mean, read_sweep
+from overlap.spec import DatasetSpec, Sweep, axis_values, did_you_mean, parse_sweep
 from overlap.variants import DatasetFacts, Variant
 from overlap.yaml_lines import Path as KeyPath
 
@@ -26,15 +26,19 @@ def read_sweep_file(path: Path) -> Sweep:
         reason = getattr(error, "strerror", None) or "it is no UTF-8 text"
         problem = Problem(line=0, where="", message=f"cannot read the sweep file: {reason}")
         raise SweepFileError(str(path), [problem]) from None
-    sweep = read_sweep(text, path=str(path))
+    sweep, problems = parse_sweep(text, path=str(path))
+    if sweep is None:
+        raise SweepFileError(str(path), problems)
+    if problems:
+        raise SweepFileError(str(path), [*problems, *_architecture_problems(sweep, _architectures(sweep))])
     return replace(sweep, datasets=tuple(_absolute(dataset) for dataset in sweep.datasets))
 
 
 def plan_sweep(sweep: Sweep) -> Plan:
-    """Loads the datasets and plans the jobs; torch is not imported.
+    """Loads the datasets and plans the jobs; torch is not imported unless there are problems to add to.
 
     Raises:
-        SweepFileError: with every problem of the expansion and of the data.
+        SweepFileError: with every problem of the expansion, the data and the architectures' names.
     """
     origins, problems = expand(sweep)
     facts, more = _dataset_facts(sweep)
@@ -42,41 +46,61 @@ def plan_sweep(sweep: Sweep) -> Plan:
     if not problems:
         problems += _class_problems(sweep, origins, facts)
     if problems:
-        raise SweepFileError(sweep.path, problems)
+        raise SweepFileError(sweep.path, [*problems, *_architecture_problems(sweep, _architectures(sweep))])
     return make_plan(sweep, [origin.variant for origin in origins], facts)
 
 
 def check_architectures(plan: Plan, variants: Iterable[Variant]) -> None:
-    """Asks timm and scikit-learn for the architectures of these variants.
+    """Asks timm and scikit-learn for the architectures and parameters of these variants.
+
+    It imports torch, which takes seconds: a sweep with nothing left to run is spared that.
 
     Raises:
         SweepFileError: with every name and parameter that they do not know.
     """
-    wanted = {variant.name for variant in variants}
-    origins, _ = expand(plan.sweep)
+    wanted = list(variants)
+    names = {variant.architecture for variant in wanted}
+    places = [(path, name) for path, name in _architectures(plan.sweep) if name in names]
+    problems = _architecture_problems(plan.sweep, places)
+    if not problems:
+        problems = _parameter_problems(plan.sweep, {variant.name for variant in wanted})
+    if problems:
+        raise SweepFileError(plan.sweep.path, problems)
+
+
+def _architectures(sweep: Sweep) -> list[tuple[KeyPath, str]]:
+    """Every architecture that a sweep file names, and where."""
+    places: list[tuple[KeyPath, str]] = [(("base", "architecture"), sweep.base.architecture)]
+    for i, entry in enumerate(sweep.vary):
+        places += [(("vary", i, "architecture"), str(name)) for name in axis_values(entry.architecture)]
+    return places
+
+
+def _architecture_problems(sweep: Sweep, places: Iterable[tuple[KeyPath, str]]) -> list[Problem]:
+    from overlap.models import estimator_names, network_names
+
+    problems = []
+    for path, name in places:
+        estimator = is_estimator(name)
+        known = estimator_names() if estimator else network_names()
+        if name not in known:
+            kind = "scikit-learn classifier with probabilities or scores" if estimator else "timm model"
+            problems.append(sweep.problem(path, f"'{name}' is no {kind}{did_you_mean(name, known)}"))
+    return problems
+
+
+def _parameter_problems(sweep: Sweep, names: set[str]) -> list[Problem]:
+    """Hyperparameters that the estimators among these variants do not take, each place and name once."""
+    from overlap.models import estimator_problems
+
     found: dict[tuple[KeyPath, str], Problem] = {}
-    for origin in origins:
-        if origin.variant.name in wanted:
-            for path, message in _architecture_problems(origin):
-                found.setdefault((path, message), plan.sweep.problem(path, message))
-    if found:
-        raise SweepFileError(plan.sweep.path, list(found.values()))
-
-
-def _architecture_problems(origin: Origin) -> list[tuple[KeyPath, str]]:
-    from overlap.models import estimator_names, estimator_problems, network_names
-
-    variant = origin.variant
-    estimator = is_estimator(variant.architecture)
-    known = estimator_names() if estimator else network_names()
-    if variant.architecture not in known:
-        kind = "scikit-learn classifier with probabilities or scores" if estimator else "timm model"
-        hint = did_you_mean(variant.architecture, known)
-        return [((*origin.path, "architecture"), f"'{variant.architecture}' is no {kind}{hint}")]
-    if not estimator:
-        return []
-    messages = estimator_problems(variant.architecture, variant.hyperparameter_map)
-    return [((*origin.path, "hyperparameters"), message) for message in messages]
+    for origin in expand(sweep)[0]:
+        variant = origin.variant
+        if variant.name in names and is_estimator(variant.architecture):
+            for message in estimator_problems(variant.architecture, variant.hyperparameter_map):
+                path: KeyPath = (*origin.path, "hyperparameters")
+                found.setdefault((path, message), sweep.problem(path, message))
+    return list(found.values())
 
 
 def _dataset_facts(sweep: Sweep) -> tuple[dict[str, DatasetFacts], list[Problem]]:

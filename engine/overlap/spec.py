@@ -139,20 +139,25 @@ def read_sweep(text: str, *, path: str) -> Sweep:
     Raises:
         SweepFileError: with every problem that can be seen without touching disk, data or models.
     """
+    sweep, problems = parse_sweep(text, path=path)
+    if sweep is None or problems:
+        raise SweepFileError(path, problems)
+    return sweep
+
+
+def parse_sweep(text: str, *, path: str) -> tuple[Sweep | None, list[Problem]]:
+    """The sweep in a text, None if it has not a sweep's shape, and everything that is wrong with it."""
     document = load_yaml(text)
-    if document.value is None and not document.problems:
-        problem = Problem(line=0, where="", message="expected a sweep, got an empty file")
-        raise SweepFileError(path, [problem])
+    problems = list(document.problems)
+    if document.value is None:
+        empty = Problem(line=0, where="", message="expected a sweep, got an empty file")
+        return None, problems or [empty]
     try:
         entry = SweepEntry.model_validate(document.value)
     except ValidationError as error:
-        found = [_to_problem(details, document) for details in error.errors()]
-        raise SweepFileError(path, [*document.problems, *found]) from None
+        return None, problems + [_to_problem(details, document) for details in error.errors()]
     sweep = _to_sweep(entry, text, path, document)
-    problems = [*document.problems, *_reference_problems(sweep), *_hyperparameter_problems(sweep)]
-    if problems:
-        raise SweepFileError(path, problems)
-    return sweep
+    return sweep, problems + _reference_problems(sweep) + _hyperparameter_problems(sweep)
 
 
 def _to_sweep(entry: SweepEntry, text: str, path: str, document: Document) -> Sweep:

@@ -180,7 +180,7 @@ def test_an_entry_that_changes_nothing_is_refused(refused):
 
 @pytest.mark.parametrize("text", ["", "\n\n", "# only a comment\n"])
 def test_a_file_without_a_sweep_is_refused(refused, text):
-    assert refused(text=text)[1:] == ["line 0 expected a sweep, got an empty file"]
+    assert refused(text=text)[1:] == ["expected a sweep, got an empty file"]
 
 
 def test_a_file_that_is_no_yaml_is_refused_at_its_line(refused):

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from overlap.errors import ArgumentError, CorruptFileError, StoreError, StoreMismatchError
@@ -242,6 +243,34 @@ def test_a_foreign_file_is_found(filled, name):
         pl.DataFrame({"a": [1]}).write_parquet(content)
     filled.objects.create(path, content.getvalue())
     assert damaged(filled) == {path}
+
+
+def test_a_value_that_was_changed_with_right_checksums_is_found(filled, jobs):
+    name = name_of(jobs[0])
+    table = pq.read_table(io.BytesIO(bytes_of(filled, name)))
+    correct = pa.array([not value for value in table.column("correct").to_pylist()])
+    content = io.BytesIO()
+    pq.write_table(table.set_column(3, "correct", correct), content, write_page_checksum=True)
+    filled.objects.replace(name, content.getvalue())
+    assert [damage.problem for damage in verify(filled, deep=False)[1]] == [
+        "the columns are not those that were hashed when they were written"
+    ]
+
+
+def test_reading_a_part_of_a_file_checks_the_pages_that_it_reads(filled, jobs):
+    name = name_of(jobs[0])
+    whole = bytes_of(filled, name)
+    group = pq.ParquetFile(io.BytesIO(whole)).metadata.row_group(0)
+    chunks = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    chunk = chunks["loss"]
+    end = chunk.data_page_offset + chunk.total_compressed_size
+    for position in range(end - 40, end):
+        flipped = bytearray(whole)
+        flipped[position] ^= 1
+        filled.objects.replace(name, bytes(flipped))
+        with pytest.raises(CorruptFileError, match=r"is damaged \(.*\); delete it and launch again"):
+            filled.read(name, columns=["loss"])
+        assert filled.read(name, columns=["label"]).table.num_rows == 30
 
 
 def test_a_configuration_that_is_not_that_of_the_key_is_found(filled, jobs, predictions_of):

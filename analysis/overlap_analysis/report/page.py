@@ -151,9 +151,7 @@ def _improvement(data: ReportData) -> _Picture:
     pairs = data.pairs
     low, high = numbers.points(np.nanmin(pairs.improvement)), numbers.points(np.nanmax(pairs.improvement))
     return _picture(
-        figures.improvement_against_inconsistency(
-            pairs.error_inconsistency, pairs.improvement, pairs.category
-        ),
+        figures.improvement_against_inconsistency(pairs.error_inconsistency, pairs.improvement, pairs.category),
         f"Scatter plot of {numbers.count(len(pairs.a), 'pair')}: improvements from {low} to {high} points.",
     )
 

@@ -126,9 +126,7 @@ def _trend(mean_K3: NDArray[np.float64]) -> Markup:
     falls = [step for step in steps if mean_K3[step[1], 0] <= mean_K3[step[0], 0]]
     if falls:
         broken = listed([f"from {CATEGORIES[i]} to {CATEGORIES[j]}" for i, j in falls])
-        first = _text(
-            "Mean error inconsistency does not rise at every step: not {}. Means: {}.", broken, means
-        )
+        first = _text("Mean error inconsistency does not rise at every step: not {}. Means: {}.", broken, means)
     else:
         first = _text("Mean error inconsistency rises at every step: {}.", means)
     return first + " " + _separation(mean_K3, steps)

@@ -30,6 +30,7 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         if not hasattr(error, "format_message"):  # every usage error of the command-line library has it
             raise
-        print_error(f"{error.format_message()} (try --help)")
+        if message := error.format_message():  # empty when a bare command has just shown its help
+            print_error(f"{message} (try --help)")
         return BAD_ARGUMENTS
     return code if isinstance(code, int) else 0

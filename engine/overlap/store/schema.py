@@ -61,10 +61,11 @@ def read_table(
         StoreMismatchError: it was written by a newer version of `overlap`.
     """
     try:
-        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+        # One thread: pyarrow's own, still holding a Python file when the interpreter ends, abort the process.
+        with pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False) as parquet:
             metadata = parquet.schema_arrow.metadata or {}
             chosen = range(parquet.num_row_groups) if groups is None else groups
-            table = parquet.read_row_groups(list(chosen), columns=list(columns) if columns else None)
+            table = parquet.read_row_groups(list(chosen), columns=list(columns) if columns else None, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise CorruptFileError(f"'{name}' is damaged ({reason}); delete it and launch again") from error

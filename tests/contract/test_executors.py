@@ -1,0 +1,140 @@
+"""What every executor must do; one class, run on each of them."""
+
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from overlap.launcher import open_plan
+from overlap.plan import Stage
+from overlap.schedule import Attempt, Outcome
+from overlap.work import Workplace
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+DEADLINE_S = 120
+
+
+@pytest.fixture
+def bench(small_sweep):
+    """A plan with its store, and the workplace of its workers."""
+    plan, store = open_plan(small_sweep(epochs=1))
+    store.write_sweep(plan.sweep.text, _lock(plan))
+    return plan, store, Workplace(datasets={spec.name: spec for spec in plan.sweep.datasets}, cpus=1, gpus=0.0)
+
+
+def _lock(plan):
+    from overlap.store import lock_of
+
+    return lock_of(plan)
+
+
+@pytest.fixture(
+    params=["inprocess", pytest.param("pool", marks=pytest.mark.ray), pytest.param("tune", marks=pytest.mark.ray)]
+)
+def executor(request, bench):
+    _, store, workplace = bench
+    if request.param == "inprocess":
+        from overlap.executor import InProcessExecutor
+
+        made = InProcessExecutor(workplace, store.objects)
+    else:
+        cluster = request.getfixturevalue("ray_here")
+        from overlap.ray_executor import make_ray_executor
+
+        stage = Stage.TRAIN if request.param == "tune" else Stage.EVALUATE
+        made = make_ray_executor(stage, workplace, store.objects.url, cluster)
+    yield made
+    made.close()
+
+
+def attempt_at(job, **changes):
+    return Attempt(job=replace(job, variant=replace(job.variant, **changes)), batch_size=64)
+
+
+def run_all(executor, attempts):
+    """Starts attempts as they fit and collects every end."""
+    waiting, ended = list(attempts), []
+    while len(ended) < len(attempts):
+        while waiting and executor.free() > 0:
+            executor.start(waiting.pop(0))
+        ended += executor.wait()
+    return ended
+
+
+class TestExecutor:
+    def test_every_attempt_ends_once_and_a_variant_that_raises_disturbs_no_other(self, bench, executor):
+        plan, store, _ = bench
+        first, second = plan.training[:2]
+        attempts = [
+            attempt_at(first),
+            attempt_at(replace(first, key="f" * 64), architecture="no_such_model"),
+            attempt_at(second),
+        ]
+        ended = {end.attempt: end for end in run_all(executor, attempts)}
+        assert set(ended) == set(attempts)
+        assert [ended[a].outcome for a in attempts] == [Outcome.DONE, Outcome.RAISED, Outcome.DONE]
+        assert "no_such_model" in ended[attempts[1]].cause
+        assert ended[attempts[1]].last_lines[-1].startswith("RuntimeError")
+        assert set(store.weights_names()) == {first.key[:16], second.key[:16]}
+
+    def test_work_that_is_there_already_is_not_done_again(self, bench, executor):
+        plan, store, _ = bench
+        job = plan.training[0]
+        run_all(executor, [attempt_at(job)])
+        (name,) = store.weights_names().values()
+        written = Path(store.objects.url, name).stat().st_mtime_ns
+        (end,) = run_all(executor, [Attempt(job=job, number=2, batch_size=64)])
+        assert end.outcome is Outcome.DONE
+        assert Path(store.objects.url, name).stat().st_mtime_ns == written
+
+    def test_a_store_that_cannot_be_written_is_not_the_variants_fault(self, bench, executor):
+        plan, store, _ = bench
+        Path(store.objects.url, "weights").write_text("a file where the folder should be")
+        (end,) = run_all(executor, [attempt_at(plan.training[0])])
+        assert end.outcome is Outcome.STORE_FAILED
+
+
+def workers_of(cluster):
+    """Process ids of the workers that run an actor on this Ray."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            title = (folder / "cmdline").read_bytes()
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            raylet = Path("/proc", parent, "cmdline").read_bytes()
+        except OSError:  # it ended while we looked
+            continue
+        busy = title.startswith((b"ray::Worker", b"ray::ImplicitFunc", b"ray::_trial"))
+        if busy and str(cluster.folder).encode() in raylet:
+            found.append(int(folder.name))
+    return found
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("stage", [Stage.TRAIN, Stage.EVALUATE])
+def test_a_worker_that_is_killed_is_reported_and_replaced(bench, ray_here, stage):
+    from overlap.ray_executor import make_ray_executor
+
+    plan, store, workplace = bench
+    executor = make_ray_executor(stage, workplace, store.objects.url, ray_here)
+    job = plan.training[0]
+    endless = tuple((name, 10**5 if name == "epochs" else value) for name, value in job.variant.hyperparameters)
+    executor.start(attempt_at(job, hyperparameters=endless))
+    if stage is Stage.TRAIN:
+        executor.start(attempt_at(plan.training[1]))
+        (end,) = executor.wait()  # begins the Tuner, and gives the short one
+        assert end.outcome is Outcome.DONE
+    deadline = time.monotonic() + DEADLINE_S
+    while not list(Path(store.objects.url).glob("checkpoints/*.pt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for pid in workers_of(ray_here):
+        os.kill(pid, signal.SIGKILL)
+    (end,) = executor.wait()
+    assert end.outcome is Outcome.PROCESS_DIED
+    (end,) = run_all(executor, [attempt_at(plan.training[2])])
+    assert end.outcome is Outcome.DONE
+    executor.close()
