@@ -36,8 +36,9 @@ def expand(sweep: Sweep) -> tuple[list[Origin], list[Problem]]:
     problems: list[Problem] = []
     for i, entry in enumerate(sweep.vary):
         path: Path = ("vary", i)
-        problems += [sweep.problem(path, message) for message in _entry_problems(entry)]
-        for choice in _choices(entry):
+        found = [sweep.problem(path, message) for message in _entry_problems(entry)]
+        problems += found
+        for choice in _choices(entry) if not found else ():
             variant = _changed(sweep, base, entry, choice)
             origins.append(Origin(variant=variant, path=path))
             problems += [sweep.problem(path, message) for message in _variant_problems(variant)]
@@ -135,7 +136,7 @@ def _changed(sweep: Sweep, base: Variant, entry: VaryEntry, choice: Mapping[_Pla
 def _inherited(sweep: Sweep, architecture: str, framework: str) -> dict[str, Scalar]:
     """Defaults of a framework, overridden by the base's hyperparameters that it knows."""
     if is_estimator(architecture):
-        return {}
+        return dict(sweep.base.hyperparameters) if architecture == sweep.base.architecture else {}
     defaults = _defaults(framework)
     return defaults | {k: v for k, v in sweep.base.hyperparameters.items() if k in defaults}
 

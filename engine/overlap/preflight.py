@@ -1,6 +1,6 @@
 """Everything that can be known to be wrong before anything runs: names, data, splits, classes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +47,22 @@ def plan_sweep(sweep: Sweep) -> Plan:
         problems += _class_problems(sweep, origins, facts)
     if problems:
         raise SweepFileError(sweep.path, [*problems, *_architecture_problems(sweep, _architectures(sweep))])
-    return make_plan(sweep, [origin.variant for origin in origins], facts)
+    plan = make_plan(sweep, [origin.variant for origin in origins], facts)
+    if same := _same_key_problems(plan, origins):
+        raise SweepFileError(sweep.path, same)
+    return plan
+
+
+def _same_key_problems(plan: Plan, origins: Sequence[Origin]) -> list[Problem]:
+    """Variants that differ in name only, such as two datasets with the same content."""
+    first: dict[str, str] = {}
+    problems = []
+    for job, origin in zip(plan.evaluation, origins, strict=False):
+        earlier = first.setdefault(job.key, job.variant.name)
+        if earlier != job.variant.name:
+            message = f"'{job.variant.name}' has the same key as '{earlier}': remove one of them"
+            problems.append(plan.sweep.problem(origin.path, message))
+    return problems
 
 
 def check_architectures(plan: Plan, variants: Iterable[Variant]) -> None:

@@ -1,5 +1,6 @@
 """What each way of training may be told, with its defaults: plain data, so that a plan needs no torch."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ class Knob:
         """What is wrong with a value for this knob; empty if nothing is."""
         whole = isinstance(self.default, int)
         kind = "a whole number" if whole else "a number"
-        if isinstance(value, bool | str) or (whole and value != int(value)):
+        if isinstance(value, bool | str) or not math.isfinite(value) or (whole and value != int(value)):
             return f"expected {kind}, got {value!r}"
         if not self.low <= value <= self.high:
             return f"expected {kind} from {self.low:g} to {self.high:g}, got {value:g}"

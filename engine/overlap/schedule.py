@@ -124,6 +124,7 @@ def step(state: State, event: Event) -> tuple[State, tuple[Command, ...]]:
 
 
 def _start(state: State, slots: int) -> tuple[State, tuple[Command, ...]]:
+    slots = max(slots, 0)
     starting, waiting = state.waiting[:slots], state.waiting[slots:]
     state = replace(state, waiting=waiting, running=state.running | frozenset(starting))
     return state, tuple(Start(attempt=attempt) for attempt in starting)

@@ -25,6 +25,7 @@ class Draw:
 
 
 Axis: TypeAlias = Grid | Draw
+MAX_GRID = 100_000
 _Arguments: TypeAlias = tuple[Scalar, ...]
 _DrawFunction: TypeAlias = Callable[[_Arguments, random.Random], Scalar]
 _DrawNumber: TypeAlias = Callable[[_Arguments, random.Random], float]
@@ -44,6 +45,19 @@ def parse_axis(raw: object) -> Axis:
     return Grid(values=_scalars(values))
 
 
+def parse_scalar(raw: object) -> Scalar:
+    """Reads one value of a field.
+
+    Raises:
+        ValueError: it is a list or mapping, empty, or no finite number.
+    """
+    if not isinstance(raw, bool | int | float | str):
+        raise ValueError(f"expected a number, a word or true/false, got {raw!r}")
+    if isinstance(raw, float) and not math.isfinite(raw):
+        raise ValueError(f"expected a finite number, got {raw!r}")
+    return raw
+
+
 def draw_value(axis: Draw, generator: random.Random) -> Scalar:
     """One value of a random axis, real numbers rounded to 6 significant digits.
 
@@ -57,12 +71,7 @@ def draw_value(axis: Draw, generator: random.Random) -> Scalar:
 def _scalars(values: Sequence[object]) -> tuple[Scalar, ...]:
     if not values:
         raise ValueError("expected at least one value, got an empty list")
-    for value in values:
-        if not isinstance(value, bool | int | float | str):
-            raise ValueError(f"expected a number, a word or true/false, got {value!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"expected a finite number, got {value!r}")
-    return tuple(cast("Sequence[Scalar]", values))
+    return tuple(parse_scalar(value) for value in values)
 
 
 def _parse_word(raw: Mapping[str, object]) -> Axis:
@@ -81,6 +90,8 @@ def _parse_word(raw: Mapping[str, object]) -> Axis:
     _check_numbers(word, values)
     if word == "range":
         low, high = (int(value) for value in values)
+        if high - low >= MAX_GRID:
+            raise ValueError(f"range gives {high - low + 1:,} values, at most {MAX_GRID:,} are allowed")
         return Grid(values=tuple(range(low, high + 1)))
     return Draw(word=word, arguments=values)
 

@@ -3,17 +3,17 @@
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from overlap.errors import Problem, SweepFileError
 from overlap.recipes import RECIPES, is_estimator
-from overlap.search_space import WORDS, Axis, Grid, Scalar, parse_axis
+from overlap.search_space import WORDS, Axis, Draw, Grid, Scalar, parse_axis, parse_scalar
 from overlap.yaml_lines import Document, Path, dotted, load_yaml
 
-_SCALAR_SCHEMA = {"type": ["number", "string", "boolean"]}
+_SCALAR_SCHEMA: dict[str, Any] = {"type": ["number", "string", "boolean"]}
 _AXIS_SCHEMA: dict[str, object] = {
     "description": "a value, a list of values, or one search-space word of Ray Tune with its arguments",
     "anyOf": [
@@ -28,7 +28,23 @@ _AXIS_SCHEMA: dict[str, object] = {
         },
     ],
 }
+_ScalarField: TypeAlias = Annotated[Scalar, BeforeValidator(parse_scalar), WithJsonSchema(_SCALAR_SCHEMA)]
 _AxisField: TypeAlias = Annotated[Axis, BeforeValidator(parse_axis), WithJsonSchema(_AXIS_SCHEMA)]
+
+
+# Names become parts of paths: plain characters, never `..`.
+_Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9](\.?[A-Za-z0-9_-]){0,63}$")]
+
+
+def _split_size(raw: object) -> object:
+    if raw == "rest" or (isinstance(raw, int) and not isinstance(raw, bool) and raw > 0):
+        return raw
+    raise ValueError(f"expected a number of examples above 0, or 'rest', got {raw!r}")
+
+
+_SPLIT_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"const": "rest"}]}
+_SplitSize: TypeAlias = Annotated[int | str, BeforeValidator(_split_size), WithJsonSchema(_SPLIT_SCHEMA)]
+_Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class _Entry(BaseModel):
@@ -39,8 +55,8 @@ class DatasetEntry(_Entry):
     """A labelled dataset: where its images come from, and its disjoint, seeded splits."""
 
     source: str = Field(description="sklearn:digits, rendered:digits, or a folder with one folder a class")
-    splits: dict[str, Annotated[int, Field(gt=0)] | Literal["rest"]] = Field(min_length=1)
-    seed: int = 0
+    splits: dict[str, _SplitSize] = Field(min_length=1)
+    seed: _Seed = 0
     samples: int | None = Field(default=None, gt=0, description="how many images to draw (rendered sources)")
     size: int | None = Field(default=None, gt=0, le=4096, description="pixels a side (folder sources)")
 
@@ -58,8 +74,8 @@ class BaseEntry(_Entry):
     architecture: str
     train_on: str
     framework: str = "supervised"
-    seed: int = 0
-    hyperparameters: dict[str, bool | int | float | str] = {}
+    seed: _Seed = 0
+    hyperparameters: dict[str, _ScalarField] = {}
     preprocessing: PreprocessingEntry = PreprocessingEntry()
 
 
@@ -85,9 +101,9 @@ class ResourcesEntry(_Entry):
 class SweepEntry(_Entry):
     """A sweep file."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
+    name: _Name
     store: str = Field(min_length=1, description="the folder that holds everything the sweep makes")
-    datasets: dict[str, DatasetEntry] = Field(min_length=1)
+    datasets: dict[_Name, DatasetEntry] = Field(min_length=1)
     evaluate_on: list[str] = Field(min_length=1)
     base: BaseEntry
     vary: list[VaryEntry] = []
@@ -165,7 +181,7 @@ def _to_sweep(entry: SweepEntry, text: str, path: str, document: Document) -> Sw
         DatasetSpec(
             name=name,
             source=dataset.source,
-            splits=tuple((split, None if n == "rest" else n) for split, n in dataset.splits.items()),
+            splits=tuple((split, None if n == "rest" else int(n)) for split, n in dataset.splits.items()),
             seed=dataset.seed,
             samples=dataset.samples,
             size=dataset.size,
@@ -205,16 +221,21 @@ _ENTRIES: Mapping[str, type[_Entry]] = {
     "datasets": DatasetEntry,
     "base": BaseEntry,
     "vary": VaryEntry,
-    "preprocessing": PreprocessingEntry,
     "resources": ResourcesEntry,
 }
 
 
 def _known_keys(path: Path) -> list[str]:
-    """The keys that may stand at a path of the file."""
-    sections = [part for part in path if part in _ENTRIES]
-    entry = _ENTRIES[str(sections[-1])] if sections else SweepEntry
+    """The keys that may stand at a path of the file; at its top also those of the base, often put there."""
+    if not path:
+        return [*SweepEntry.model_fields, *BaseEntry.model_fields, *_hyperparameter_names()]
+    preprocessing = len(path) > 1 and path[-1] == "preprocessing" and path[0] != "datasets"
+    entry = PreprocessingEntry if preprocessing else _ENTRIES.get(str(path[0]), SweepEntry)
     return list(entry.model_fields)
+
+
+def _hyperparameter_names() -> list[str]:
+    return sorted({name for recipe in RECIPES.values() for name in recipe.knobs})
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
@@ -236,6 +257,9 @@ def _reference_problems(sweep: Sweep) -> list[Problem]:
         place = ("vary", i, "train_on")
         uses += [(place, str(value), "train") for value in axis_values(entry.train_on)]
     problems = []
+    for i, name in enumerate(sweep.evaluate_on):
+        if name in sweep.evaluate_on[:i]:
+            problems.append(sweep.problem(("evaluate_on", i), f"'{name}' is named twice"))
     for path, name, split in uses:
         if name not in names:
             message = f"'{name}' is no dataset of this file{did_you_mean(name, names)}"
@@ -263,13 +287,24 @@ def _hyperparameter_problems(sweep: Sweep) -> list[Problem]:
         for framework in frameworks if entry.framework else []:
             problems += _framework_problems(sweep, ("vary", i, "framework"), framework)
         architectures = [str(value) for value in axis_values(entry.architecture)] or [base.architecture]
+        problems += [sweep.problem(("vary", i, "seed"), message) for message in _seed_problems(entry.seed)]
         if any(is_estimator(architecture) for architecture in architectures):
+            if entry.hyperparameters and not all(is_estimator(architecture) for architecture in architectures):
+                message = "networks and scikit-learn classifiers share no hyperparameters: make two entries of this one"
+                problems.append(sweep.problem(("vary", i, "hyperparameters"), message))
             continue  # an estimator's own parameters; preflight asks scikit-learn
         known = [framework for framework in frameworks if framework in RECIPES]
         for name, axis in entry.hyperparameters.items():
             path = ("vary", i, "hyperparameters", name)
             problems += _knob_problems(sweep, path, known, name, axis_values(axis))
     return problems
+
+
+def _seed_problems(axis: Axis | None) -> list[str]:
+    if isinstance(axis, Draw) and axis.word not in ("randint", "lograndint", "choice"):
+        return [f"a seed is a whole number, which {axis.word} does not draw; use randint"]
+    wrong = [v for v in axis_values(axis) if isinstance(v, bool | str) or v != int(v) or not 0 <= v < 2**32]
+    return [f"expected a whole number from 0 to 2**32 - 1, got {value!r}" for value in wrong]
 
 
 def _framework_problems(sweep: Sweep, path: Path, framework: str) -> list[Problem]:

@@ -1,7 +1,6 @@
 """Safe YAML that knows the line of every key, and refuses what silently loses data."""
 
 import re
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -45,8 +44,8 @@ def load_yaml(text: str) -> Document:
     """Reads one YAML document; syntax errors and duplicate keys become problems, never exceptions."""
     if len(text.encode()) > MAX_BYTES:
         return _broken(0, f"expected at most {MAX_BYTES:,} bytes, got {len(text.encode()):,}")
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         reader = _Reader(loader)
         value = reader.read(node, ()) if node is not None else None
@@ -55,8 +54,8 @@ def load_yaml(text: str) -> Document:
         return _broken(mark.line + 1 if mark else 0, f"not YAML: {error.problem or error.context}")
     except yaml.YAMLError as error:
         return _broken(0, f"not YAML: {str(error).splitlines()[0]}")
-    finally:
-        loader.dispose()
+    except RecursionError:
+        return _broken(0, "not YAML: nested too deeply, or an alias that holds itself")
     return Document(value=value, lines=reader.lines, problems=tuple(reader.problems))
 
 
@@ -82,20 +81,30 @@ class _Reader:
             return self._read_mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
             return [self.read(item, (*path, index)) for index, item in enumerate(node.value)]
-        return self.loader.construct_object(node)
+        return self._read_scalar(node, path)
+
+    def _read_scalar(self, node: yaml.Node, path: Path) -> object:
+        try:
+            return self.loader.construct_object(node)
+        except ValueError as error:  # a date that is none, say
+            problem = Problem(line=node.start_mark.line + 1, where=dotted(path), message=f"no value: {error}")
+            self.problems.append(problem)
+            return None
 
     def _read_mapping(self, node: yaml.MappingNode, path: Path) -> dict[str, object]:
-        first_lines: dict[Hashable, int] = {}
+        own = {id(key_node) for key_node, _ in node.value}
+        self.loader.flatten_mapping(node)  # what `<<` merges comes first, and may be overridden
+        first_lines: dict[str, int] = {}
         values: dict[str, object] = {}
-        self.loader.flatten_mapping(node)
         for key_node, value_node in node.value:
-            key = str(self.loader.construct_object(key_node))
+            key = str(self._read_scalar(key_node, path))
             line = key_node.start_mark.line + 1
             if key in first_lines:
                 message = f"duplicate key '{key}': it is already set on line {first_lines[key]}"
                 self.problems.append(Problem(line=line, where=dotted((*path, key)), message=message))
                 continue
-            first_lines[key] = line
+            if id(key_node) in own:
+                first_lines[key] = line
             self.lines[(*path, key)] = line
             values[key] = self.read(value_node, (*path, key))
         return values

@@ -22,16 +22,10 @@ def counts_of_tables(tables):
 
 GRIDS = {
     "one-hot rows": lambda rng, shape: np.eye(shape[2])[rng.integers(0, shape[2], shape[:2])],
-    "votes of five neighbors": lambda rng, shape: (
-        rng.multinomial(5, np.full(shape[2], 1 / shape[2]), shape[:2]) / 5
-    ),
+    "votes of five neighbors": lambda rng, shape: rng.multinomial(5, np.full(shape[2], 1 / shape[2]), shape[:2]) / 5,
     "eighths that do not add up": lambda rng, shape: rng.integers(0, 9, shape) / 8,
-    "half-precision probabilities": lambda rng, shape: rng.dirichlet(np.ones(shape[2]), shape[:2]).astype(
-        "f2"
-    ),
-    "duplicated variants": lambda rng, shape: np.tile(
-        rng.integers(0, 3, (1, *shape[1:])) / 2, (shape[0], 1, 1)
-    ),
+    "half-precision probabilities": lambda rng, shape: rng.dirichlet(np.ones(shape[2]), shape[:2]).astype("f2"),
+    "duplicated variants": lambda rng, shape: np.tile(rng.integers(0, 3, (1, *shape[1:])) / 2, (shape[0], 1, 1)),
     "the smallest steps": lambda rng, shape: 0.5 + rng.integers(-1, 2, shape) / 2**30,
     "ones": lambda _, shape: np.ones(shape),
 }
@@ -46,9 +40,7 @@ def problem(request):
     rng = np.random.default_rng([list(GRIDS).index(kind), *shape])
     grid_VNC = np.rint(GRIDS[kind](rng, shape).astype(np.float64) * 2**30).astype(np.int32)
     guesses_N = rng.integers(0, shape[2], shape[1])
-    return grid_VNC, np.where(rng.random(shape[1]) < 0.5, grid_VNC[0].argmax(axis=1), guesses_N).astype(
-        np.int32
-    )
+    return grid_VNC, np.where(rng.random(shape[1]) < 0.5, grid_VNC[0].argmax(axis=1), guesses_N).astype(np.int32)
 
 
 @pytest.fixture

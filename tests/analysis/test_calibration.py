@@ -23,9 +23,7 @@ def calibration_problem(examples=4000, classes=6, seed=0):
 def test_the_likelihood_equals_scikit_learns(temperature):
     logits, labels = calibration_problem(examples=50)
     expected = log_loss(labels, calibrated_probabilities(logits, temperature=temperature), labels=range(6))
-    assert negative_log_likelihood(logits, labels, temperature=temperature) == pytest.approx(
-        expected, rel=1e-12
-    )
+    assert negative_log_likelihood(logits, labels, temperature=temperature) == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_likelihood_of_a_hopeless_example_is_finite():

@@ -93,9 +93,7 @@ def test_the_same_seed_gives_the_same_interval_and_another_seed_another():
 
 def test_a_higher_level_widens_every_interval():
     correct, category = outcomes(), random_categories()
-    narrow, wide = (
-        category_means(correct, category, bootstrap=Bootstrap(level=level)) for level in (0.8, 0.99)
-    )
+    narrow, wide = (category_means(correct, category, bootstrap=Bootstrap(level=level)) for level in (0.8, 0.99))
     for row, wider in zip(narrow, wide, strict=True):
         assert wider.low < row.low < row.high < wider.high
 
@@ -103,9 +101,7 @@ def test_a_higher_level_widens_every_interval():
 def test_pairs_without_a_value_are_counted_and_left_out_of_the_mean():
     correct = outcomes(variants=4)
     correct[:2] = True  # the pair (0, 1) has no κ, and no pair with 0 or 1 has a correlation
-    rows = category_means(
-        correct, np.zeros(6, np.int8), values={"given": np.array([1.0, np.nan, 3, 4, 5, 6])}
-    )
+    rows = category_means(correct, np.zeros(6, np.int8), values={"given": np.array([1.0, np.nan, 3, 4, 5, 6])})
     inconsistency, correlation, kappa, given = rows
     assert [row.undefined for row in rows] == [0, 5, 1, 1]
     assert inconsistency.mean == pytest.approx(pair_values(correct, "error_inconsistency").mean())

@@ -55,17 +55,13 @@ def draw(name, variants=6, pairs=40, names=None, image_format="svg"):
         "greedy": lambda: figures.greedy_curve(
             curve_S3[:, 0], curve_S3, best_single=0.8, all_members=0.81, image_format=image_format
         ),
-        "accuracies": lambda: figures.variant_accuracies(
-            names, accuracy_V3, names, image_format=image_format
-        ),
+        "accuracies": lambda: figures.variant_accuracies(names, accuracy_V3, names, image_format=image_format),
     }
     return kinds[name]()
 
 
 def texts(svg):
-    return [
-        element.text or "" for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
-    ]
+    return [element.text or "" for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
 KINDS = ("heatmap", "categories", "improvement", "greedy", "accuracies")
@@ -134,17 +130,11 @@ class TestHeatmap:
         changed = phi_VV.copy()
         np.fill_diagonal(changed, np.nan)
         names = list("abcde")
-        assert figures.error_correlation_heatmap(phi_VV, names) == figures.error_correlation_heatmap(
-            changed, names
-        )
+        assert figures.error_correlation_heatmap(phi_VV, names) == figures.error_correlation_heatmap(changed, names)
 
     def test_has_a_scale_that_is_symmetric_about_zero(self):
         phi_VV = np.array([[1, 0.35], [0.35, 1]])
-        ticks = {
-            text
-            for text in texts(figures.error_correlation_heatmap(phi_VV, ["a", "b"]))
-            if text[-1:].isdigit()
-        }
+        ticks = {text for text in texts(figures.error_correlation_heatmap(phi_VV, ["a", "b"])) if text[-1:].isdigit()}
         assert {"0.0", "0.4", "\u22120.4"} <= ticks
 
     @pytest.mark.parametrize("phi_VV", [np.full((4, 4), np.nan), np.ones((4, 4)), np.full((1, 1), np.nan)])

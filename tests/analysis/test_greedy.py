@@ -93,9 +93,7 @@ def test_a_path_starts_with_the_given_members_and_then_takes_candidates_only():
     rng = np.random.default_rng(1)
     grid = rng.integers(0, 4, (5, 60, 3), dtype=np.int32)
     labels = rng.integers(0, 3, 60, dtype=np.int32)
-    path = greedy_path(
-        lambda picks: greedy_counts(grid, labels, picks), steps=6, start=[4, 2], candidates=[3, 1]
-    )
+    path = greedy_path(lambda picks: greedy_counts(grid, labels, picks), steps=6, start=[4, 2], candidates=[3, 1])
     assert path == path_by_definition(grid, labels, 6, start=[4, 2], candidates=[1, 3])
     assert [step.variant for step in path[:2]] == [4, 2]
     assert {step.variant for step in path[2:]} <= {1, 3}

@@ -52,9 +52,7 @@ def test_counts_equal_their_definition_across_the_kernels_block_sizes(variants, 
     rng = np.random.default_rng(variants)
     predictions = rng.integers(-1, 5, (variants, examples), dtype=np.int32)
     labels = rng.integers(0, 5, examples, dtype=np.int32)
-    np.testing.assert_array_equal(
-        as_table(count_pairs(predictions, labels)), counts_by_definition(predictions, labels)
-    )
+    np.testing.assert_array_equal(as_table(count_pairs(predictions, labels)), counts_by_definition(predictions, labels))
 
 
 @given(data=predictions_and_labels(), cut=st.floats(0, 1))
@@ -70,9 +68,7 @@ def test_blocks_of_examples_add_up_to_the_whole(data, cut):
 
 
 def test_unknown_predictions_are_wrong_and_agree_with_nothing():
-    counts = count_pairs(
-        np.array([[-1, -1, 0], [-1, 1, 0]], dtype=np.int32), np.array([0, 1, 0], dtype=np.int32)
-    )
+    counts = count_pairs(np.array([[-1, -1, 0], [-1, 1, 0]], dtype=np.int32), np.array([0, 1, 0], dtype=np.int32))
     assert dict(zip(COUNTS, as_table(counts)[0].tolist(), strict=True)) == {
         "both_correct": 1,
         "only_a_correct": 0,
@@ -88,9 +84,7 @@ def test_read_only_and_strided_predictions_are_counted_in_place():
     predictions = rng.integers(0, 3, (40, 4), dtype=np.int32).T
     predictions.flags.writeable = False
     labels = rng.integers(0, 3, 40, dtype=np.int32)
-    np.testing.assert_array_equal(
-        as_table(count_pairs(predictions, labels)), counts_by_definition(predictions, labels)
-    )
+    np.testing.assert_array_equal(as_table(count_pairs(predictions, labels)), counts_by_definition(predictions, labels))
 
 
 def test_one_variant_has_no_pair():

@@ -83,9 +83,7 @@ def test_read_only_and_strided_grids_are_counted_in_place():
     grid = np.moveaxis(rng.integers(0, 5, (4, 3, 20), dtype=np.int32), 2, 1)
     grid.flags.writeable = False
     labels = rng.integers(0, 3, 20, dtype=np.int32)
-    np.testing.assert_array_equal(
-        as_table(count_pair_ensembles(grid, labels)), counts_by_definition(grid, labels)
-    )
+    np.testing.assert_array_equal(as_table(count_pair_ensembles(grid, labels)), counts_by_definition(grid, labels))
 
 
 def metrics_problem(examples=400):

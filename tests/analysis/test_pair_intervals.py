@@ -23,9 +23,7 @@ def probabilities(accuracy_a, accuracy_b, correlation, same_class):
     spread = np.sqrt(accuracy_a * (1 - accuracy_a) * accuracy_b * (1 - accuracy_b))
     both = accuracy_a * accuracy_b + correlation * spread
     neither = 1 - accuracy_a - accuracy_b + both
-    return np.array(
-        [both, accuracy_a - both, accuracy_b - both, neither * same_class, neither * (1 - same_class)]
-    )
+    return np.array([both, accuracy_a - both, accuracy_b - both, neither * same_class, neither * (1 - same_class)])
 
 
 def all_tables(examples):
@@ -36,9 +34,7 @@ def all_tables(examples):
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 @pytest.mark.parametrize("name", PAIR_METRICS)
-def test_95_percent_intervals_hold_the_truth_about_95_times_of_100_with_1000_examples(
-    as_counts, name, setting
-):
+def test_95_percent_intervals_hold_the_truth_about_95_times_of_100_with_1000_examples(as_counts, name, setting):
     cells = probabilities(*setting)
     truth = PAIR_METRICS[name](as_counts([np.rint(cells * 1e9)]))[0]
     observed = as_counts(np.random.default_rng(0).multinomial(1000, cells, size=10_000))
@@ -73,9 +69,7 @@ def test_a_higher_level_widens_and_more_examples_narrow_the_interval(as_counts, 
     assert np.all(wider_low < low)
     # κ_max of equal accuracies is 1 at most, whatever the level.
     assert np.all((wider_high > high) | (wider_high == 1))
-    np.testing.assert_allclose(
-        narrow_high - narrow_low, (high - low) / 10, rtol=0.1 if name != "kappa_max" else 1
-    )
+    np.testing.assert_allclose(narrow_high - narrow_low, (high - low) / 10, rtol=0.1 if name != "kappa_max" else 1)
 
 
 def test_an_unknown_metric_is_refused_with_the_known_ones(as_counts):

@@ -66,9 +66,7 @@ def test_every_metric_equals_its_definition_and_undefined_is_nan_without_a_warni
     for name, metric in PAIR_METRICS.items():
         values = metric(counts)
         assert values.dtype == np.float64
-        np.testing.assert_allclose(
-            values, [row[name] for row in expected], rtol=1e-12, atol=1e-12, err_msg=name
-        )
+        np.testing.assert_allclose(values, [row[name] for row in expected], rtol=1e-12, atol=1e-12, err_msg=name)
 
 
 def test_the_registry_names_every_public_metric_of_the_module_in_column_order():
@@ -98,9 +96,7 @@ def test_the_papers_identities_hold(as_counts):
     inconsistency, kappa = pair_metrics.error_inconsistency(counts), pair_metrics.kappa(counts)
     odds_ratio = (counts.both_correct * counts.both_wrong) / (counts.only_a_correct * counts.only_b_correct)
     np.testing.assert_allclose(kappa, 1 - inconsistency / independent, rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(
-        pair_metrics.q_statistic(counts), (odds_ratio - 1) / (odds_ratio + 1), rtol=1e-12
-    )
+    np.testing.assert_allclose(pair_metrics.q_statistic(counts), (odds_ratio - 1) / (odds_ratio + 1), rtol=1e-12)
     assert np.all(np.abs(accuracy_a - accuracy_b) <= inconsistency + 1e-15)
     assert np.all(inconsistency <= np.minimum(accuracy_a + accuracy_b, 2 - accuracy_a - accuracy_b) + 1e-15)
     assert np.all(kappa <= pair_metrics.kappa_max(counts) + 1e-15)

@@ -39,9 +39,7 @@ def test_extreme_logits_neither_overflow_nor_warn():
 def test_a_constant_added_to_a_row_changes_nothing():
     logits = np.arange(12.0).reshape(3, 4)
     shifted = logits + np.array([[64.0], [-3.0], [1024.0]])
-    np.testing.assert_array_equal(
-        probability_grid(shifted, temperature=1.3), probability_grid(logits, temperature=1.3)
-    )
+    np.testing.assert_array_equal(probability_grid(shifted, temperature=1.3), probability_grid(logits, temperature=1.3))
 
 
 def test_the_grid_is_the_nearest_multiple_of_two_to_the_minus_30():
@@ -56,9 +54,7 @@ def test_the_grid_is_the_nearest_multiple_of_two_to_the_minus_30():
 def test_rows_that_are_not_finite_are_refused_with_their_place(bad):
     logits = np.zeros((4, 3), dtype=np.float32)
     logits[2, 1] = logits[3, 0] = bad
-    with pytest.raises(
-        ValueError, match=rf"logits\[2, 1\]: expected a finite number, got {bad} \(2 of 4 rows"
-    ):
+    with pytest.raises(ValueError, match=rf"logits\[2, 1\]: expected a finite number, got {bad} \(2 of 4 rows"):
         probability_grid(logits, temperature=1.0)
 
 

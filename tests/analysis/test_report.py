@@ -86,9 +86,7 @@ def _mean(pairs, k, metric):
 
 def category_row(category, metric, ends, *, pairs=3):
     mean, low, high = ends
-    return CategoryRow(
-        category=category, metric=metric, pairs=pairs, undefined=0, mean=mean, low=low, high=high
-    )
+    return CategoryRow(category=category, metric=metric, pairs=pairs, undefined=0, mean=mean, low=low, high=high)
 
 
 def _greedy(names, steps):
@@ -219,12 +217,8 @@ class TestPage:
         assert shown == [f"{100 * accuracy:.2f}" for accuracy in ranked]
 
     def test_needs_no_plotting_state_and_no_engine(self):
-        code = (
-            "import sys, overlap_analysis.report; print(sorted({name.split('.')[0] for name in sys.modules}))"
-        )
-        loaded = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
+        code = "import sys, overlap_analysis.report; print(sorted({name.split('.')[0] for name in sys.modules}))"
+        loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
         assert "'matplotlib'" in loaded
         assert not [name for name in ("overlap", "ray", "torch", "polars") if f"'{name}'" in loaded]
 
@@ -310,9 +304,7 @@ class TestMissing:
     def test_correlation_of_some_pairs(self, data):
         phi = data.pairs.error_correlation.copy()
         phi[:3] = np.nan
-        assert "φ is undefined for 3 pairs" in statement(
-            with_pairs(data, error_correlation=phi), "Correlation"
-        )
+        assert "φ is undefined for 3 pairs" in statement(with_pairs(data, error_correlation=phi), "Correlation")
 
     def test_every_mean_and_ensemble(self, data):
         blank = np.full_like(data.pairs.improvement, np.nan)
@@ -326,9 +318,7 @@ class TestMissing:
 class TestFindings:
     def test_say_that_inconsistency_rises_and_no_intervals_overlap(self, data):
         text = statement(with_means(data, RISING), "Inconsistency")
-        assert (
-            "rises at every step: reinit 5.0\u202f%, architecture 8.0\u202f% and dataset 12.0\u202f%" in text
-        )
+        assert "rises at every step: reinit 5.0\u202f%, architecture 8.0\u202f% and dataset 12.0\u202f%" in text
         assert text.endswith("No neighboring intervals overlap.")
 
     def test_name_the_neighbors_whose_intervals_overlap(self, data):
@@ -361,9 +351,7 @@ class TestFindings:
 
     def test_count_the_pairs_that_beat_the_best_variant(self, data):
         worse = with_pairs(data, ensemble_accuracy=np.zeros(28))
-        assert "0 of them beat their better member, 0 the best single variant" in statement(
-            worse, "Ensembles of two"
-        )
+        assert "0 of them beat their better member, 0 the best single variant" in statement(worse, "Ensembles of two")
 
     def test_relate_improvement_to_inconsistency(self, data):
         x = data.pairs.error_inconsistency

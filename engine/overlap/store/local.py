@@ -79,8 +79,11 @@ class LocalObjects:
         Raises:
             LaunchHeldError: another launch holds it.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / LOCK_NAME).open("a+") as file:
+        path = self.root / LOCK_NAME
+        with _as_store_error("write", path):
+            self.root.mkdir(parents=True, exist_ok=True)
+            opened = path.open("a+")
+        with opened as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

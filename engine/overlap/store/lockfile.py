@@ -44,12 +44,19 @@ def encode_lock(lock: LockFile) -> bytes:
 
 
 def lock_version(content: bytes) -> str:
-    """The schema version of an encoded lock file, whatever else it holds."""
-    return str(json.loads(content).get("schema_version", 0))
+    """The schema version of an encoded lock file, whatever else it holds.
+
+    Raises:
+        ValueError: it is no JSON object.
+    """
+    raw = json.loads(content)
+    if not isinstance(raw, dict):
+        raise ValueError(f"expected a JSON object, got {type(raw).__name__}")
+    return str(raw.get("schema_version", 0))
 
 
 def decode_lock(content: bytes) -> LockFile:
-    """The lock file in its JSON."""
+    """The lock file in its JSON; whatever is wrong with it raises `KeyError`, `TypeError` or `ValueError`."""
     raw = json.loads(content)
     return LockFile(
         schema_version=raw["schema_version"],

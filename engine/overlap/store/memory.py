@@ -18,7 +18,9 @@ class MemoryObjects:
     def names(self, prefix: str) -> list[str]:
         """The names below a folder, sorted."""
         with self._mutex:
-            return sorted(name for name in self._contents if name.startswith(prefix.rstrip("/") + "/"))
+            folder = f"{prefix.rstrip('/')}/" if prefix else ""
+            below = (name for name in self._contents if name.startswith(folder))
+            return sorted(name for name in below if not name.rpartition("/")[2].startswith("."))
 
     def open(self, name: str) -> BinaryIO:
         """A reader over a copy."""

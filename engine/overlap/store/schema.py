@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from overlap.errors import CorruptFileError, StoreMismatchError
 from overlap.store.rows import Predictions, result_rows
-from overlap.variants import SCHEMA_VERSION, key_of
+from overlap.variants import SCHEMA_VERSION, canonical_json, key_of
 
 ROW_GROUP = 10_000
 _PREFIX = b"overlap."
@@ -57,7 +57,7 @@ def read_table(
     """Reads a stored file, or some of its columns and row groups, checking every page it touches.
 
     Raises:
-        CorruptFileError: it is no whole Parquet file, or a page's checksum is wrong.
+        CorruptFileError: it is no whole Parquet file of ours, or a checksum of a page or of the footer is wrong.
         StoreMismatchError: it was written by a newer version of `overlap`.
     """
     try:
@@ -66,13 +66,14 @@ def read_table(
             metadata = parquet.schema_arrow.metadata or {}
             chosen = range(parquet.num_row_groups) if groups is None else groups
             table = parquet.read_row_groups(list(chosen), columns=list(columns) if columns else None, use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+        own = {key: value for key, value in metadata.items() if key.startswith(_PREFIX)}
+        footer = {key.removeprefix(_PREFIX).decode(): value.decode() for key, value in own.items()}
+        check_schema_version(footer.get("schema_version", ""), name)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CorruptFileError(f"'{name}' is damaged ({reason}); delete it and launch again") from error
-    footer = {
-        key.removeprefix(_PREFIX).decode(): value.decode() for key, value in metadata.items() if key.startswith(_PREFIX)
-    }
-    check_schema_version(footer.get("schema_version", "0"), name)
+    if footer.pop("footer_sha256", "") != _footer_hash(footer):
+        raise CorruptFileError(f"'{name}' is damaged (its footer has changed); delete it and launch again")
     return Stored(table=table, footer=footer)
 
 
@@ -126,6 +127,7 @@ def hash_ids(ids_N: NDArray[np.int64]) -> str:
 
 def _encode(table: pa.Table, footer: Mapping[str, str]) -> bytes:
     own = {"schema_version": str(SCHEMA_VERSION), **footer, "payload_sha256": payload_hash(table)}
+    own["footer_sha256"] = _footer_hash(own)
     metadata = {_PREFIX + key.encode(): value.encode() for key, value in own.items()}
     sink = io.BytesIO()
     pq.write_table(
@@ -138,6 +140,11 @@ def _encode(table: pa.Table, footer: Mapping[str, str]) -> bytes:
         row_group_size=ROW_GROUP,
     )
     return sink.getvalue()
+
+
+def _footer_hash(footer: Mapping[str, str]) -> str:
+    """SHA-256 of the footer's own entries: Parquet's page checksums do not cover it."""
+    return key_of(canonical_json(dict(footer)))
 
 
 def _fixed_size_list(values_NK: NDArray[np.generic]) -> pa.FixedSizeListArray:

@@ -65,13 +65,18 @@ class Store:
 
         Raises:
             StoreMismatchError: a newer version of `overlap` wrote it.
+            CorruptFileError: it cannot be read.
         """
         try:
             content = self._read(LOCK)
         except MissingObjectError:
             return None
-        check_schema_version(lock_version(content), f"{self.objects.url}/{LOCK}")
-        return decode_lock(content)
+        name = f"{self.objects.url}/{LOCK}"
+        try:
+            check_schema_version(lock_version(content), name)
+            return decode_lock(content)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CorruptFileError(f"'{name}' is damaged ({error}); delete it and launch the sweep again") from error
 
     def require_lock(self) -> LockFile:
         """The expansion of the sweep that made this store.
@@ -163,7 +168,13 @@ class Store:
 
     def failures(self) -> list[Failure]:
         """Every failed attempt, in the order of the files' names."""
-        return [decode_failure(self._read(name)) for name in self.objects.names("failures")]
+        return [self._read_failure(name) for name in self.objects.names("failures")]
+
+    def _read_failure(self, name: str) -> Failure:
+        try:
+            return decode_failure(self._read(name))
+        except (ValueError, TypeError, KeyError) as error:
+            raise CorruptFileError(f"'{name}' is no failure record ({error}); delete it") from error
 
     # --- analyses
 
