@@ -14,6 +14,7 @@ from typing import Any
 
 from overlap.errors import ClusterError
 
+FOLDER_PREFIX = "ov-"
 OBJECT_STORE_BYTES = 256 * 2**20  # arguments and results only: datasets are loaded by the workers
 
 
@@ -36,7 +37,8 @@ def connected(address: str | None) -> Iterator[Cluster]:
     Raises:
         ClusterError: no Ray can be reached or started.
     """
-    folder = Path(tempfile.mkdtemp(prefix="ov-", dir=_short_folder()))
+    _remove_abandoned_folders()
+    folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=_short_folder()))
     try:
         if "ray" not in sys.modules:
             os.environ.update(_settings(folder, local=address is None))
@@ -97,6 +99,15 @@ def _settings(folder: Path, *, local: bool) -> dict[str, str]:
     }
 
 
-def _short_folder() -> str | None:
+def _short_folder() -> str:
     """A folder with a short path: Ray's sockets live below it, and their paths may have 107 bytes."""
-    return "/tmp" if os.access("/tmp", os.W_OK) else None  # noqa: S108 - mkdtemp makes it private
+    return "/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir()  # noqa: S108 - mkdtemp makes it private
+
+
+def _remove_abandoned_folders() -> None:
+    """Deletes the folders of launches that were killed: their names hold the process that made them."""
+    for folder in Path(_short_folder()).glob(f"{FOLDER_PREFIX}*-*"):
+        process = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
+        ours = folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
+        if ours and process.isdigit() and not Path("/proc", process).exists() and Path("/proc/self").exists():
+            shutil.rmtree(folder, ignore_errors=True)

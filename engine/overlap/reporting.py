@@ -12,7 +12,7 @@ from overlap.standing import JobState, Status, choose_dataset, status
 from overlap.store import LockFile, Store
 from overlap_analysis import CATEGORIES
 from overlap_analysis.report import (
-    CategoryRow,
+    CategoryMean,
     FailureRow,
     GreedyCurve,
     PairColumns,
@@ -119,9 +119,9 @@ def _pair_columns(variants: pl.DataFrame, pairs: pl.DataFrame, ensembles: pl.Dat
     )
 
 
-def _category_rows(categories: pl.DataFrame) -> tuple[CategoryRow, ...]:
+def _category_rows(categories: pl.DataFrame) -> tuple[CategoryMean, ...]:
     rows = categories.with_columns(pl.col("mean", "low", "high").fill_null(float("nan"))).iter_rows(named=True)
-    return tuple(CategoryRow(**row) for row in rows)
+    return tuple(CategoryMean(**row) for row in rows)
 
 
 def _greedy_curve(greedy: pl.DataFrame, references: pl.DataFrame) -> GreedyCurve:

@@ -12,7 +12,7 @@ import pytest
 
 from overlap_analysis.categories import CATEGORIES
 from overlap_analysis.report import (
-    CategoryRow,
+    CategoryMean,
     FailureRow,
     GreedyCurve,
     PairColumns,
@@ -86,7 +86,7 @@ def _mean(pairs, k, metric):
 
 def category_row(category, metric, ends, *, pairs=3):
     mean, low, high = ends
-    return CategoryRow(category=category, metric=metric, pairs=pairs, undefined=0, mean=mean, low=low, high=high)
+    return CategoryMean(category=category, metric=metric, pairs=pairs, undefined=0, mean=mean, low=low, high=high)
 
 
 def _greedy(names, steps):

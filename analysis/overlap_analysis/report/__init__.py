@@ -1,7 +1,7 @@
 """One offline HTML page about a sweep, from numbers: no disk, no network, no script."""
 
 from overlap_analysis.report.data import (
-    CategoryRow,
+    CategoryMean,
     FailureRow,
     GreedyCurve,
     PairColumns,
@@ -11,7 +11,7 @@ from overlap_analysis.report.data import (
 from overlap_analysis.report.page import render_report
 
 __all__ = [
-    "CategoryRow",
+    "CategoryMean",
     "FailureRow",
     "GreedyCurve",
     "PairColumns",

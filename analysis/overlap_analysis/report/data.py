@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from overlap_analysis.categories import CATEGORIES
+from overlap_analysis.categories import CATEGORIES, CategoryMean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,19 +51,6 @@ class PairColumns:
     kappa: NDArray[np.float64]
     ensemble_accuracy: NDArray[np.float64]
     improvement: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CategoryRow:
-    """Mean of one metric over the pairs of one category, see `overlap_analysis.CategoryMean`."""
-
-    category: str
-    metric: str
-    pairs: int
-    undefined: int
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -129,7 +116,7 @@ class ReportData:
     classes: int
     variants: tuple[VariantRow, ...]
     pairs: PairColumns
-    categories: tuple[CategoryRow, ...]
+    categories: tuple[CategoryMean, ...]
     greedy: GreedyCurve | None
     failures: tuple[FailureRow, ...]
     pending: int

@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from overlap_analysis import figures
 from overlap_analysis.categories import CATEGORIES
 from overlap_analysis.report import numbers
-from overlap_analysis.report.data import CategoryRow, GreedyCurve, ReportData
+from overlap_analysis.report.data import CategoryMean, GreedyCurve, ReportData
 from overlap_analysis.report.summary import best_pairs, greedy_choice, headlines, summarize
 
 _TOP_PAIRS = 10
@@ -91,7 +91,7 @@ def _means(data: ReportData) -> dict[str, dict[str, _Mean]]:
     return cells
 
 
-def _mean(row: CategoryRow) -> _Mean:
+def _mean(row: CategoryMean) -> _Mean:
     if row.metric in ("error_correlation", "kappa"):
         value, ends = numbers.decimal(row.mean), numbers.interval(row.low, row.high, 2, scale=1)
     else:

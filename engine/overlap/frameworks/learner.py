@@ -1,7 +1,7 @@
 """The seam of a framework: a network that learns an epoch at a time and can be put away in between."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,6 +42,31 @@ class Learner(Protocol):
     def restore(self, state: dict[str, Any]) -> None:
         """Continues from a state of an earlier learner of the same variant."""
         ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Descent:
+    """How gradient epochs go: how many, in batches of how many images, from which peak learning rate."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+
+    def run_epoch(
+        self, epoch: int, optimizer: torch.optim.Optimizer, examples: int, loss_of: Callable[[Tensor], Tensor]
+    ) -> float:
+        """One shuffled pass, the learning rate on its cosine; `loss_of` maps a batch's indices to its mean loss."""
+        total, seen = 0.0, 0
+        for chosen in batches(examples, self.batch_size):
+            progress = (epoch + seen / examples) / self.epochs
+            set_learning_rate(optimizer, cosine_learning_rate(self.learning_rate, progress))
+            loss = loss_of(chosen)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            total += loss.item() * len(chosen)
+            seen += len(chosen)
+        return total / examples
 
 
 def batches(examples: int, batch_size: int) -> Iterator[Tensor]:

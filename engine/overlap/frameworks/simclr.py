@@ -14,13 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.nn.functional import normalize as to_unit_length
 
 from overlap.frameworks.augmentation import random_affine, random_brightness
-from overlap.frameworks.learner import (
-    TrainingData,
-    batches,
-    cosine_learning_rate,
-    decayed_groups,
-    set_learning_rate,
-)
+from overlap.frameworks.learner import Descent, TrainingData, decayed_groups
 from overlap.preprocessing import normalize
 from overlap.variants import Variant
 
@@ -36,8 +30,11 @@ class SimCLR:
         self.data = data
         self.pretraining_epochs = int(knobs["epochs"])
         self.epochs = self.pretraining_epochs + 1
-        self.batch_size = int(knobs["batch_size"])
-        self.learning_rate = float(knobs["learning_rate"])
+        self.descent = Descent(
+            epochs=self.pretraining_epochs,
+            batch_size=int(knobs["batch_size"]),
+            learning_rate=float(knobs["learning_rate"]),
+        )
         self.temperature = float(knobs["temperature"])
         self.augmentation = float(knobs["augmentation"])
         self.probe_regularization = float(knobs["probe_regularization"])
@@ -54,19 +51,12 @@ class SimCLR:
         if epoch == self.pretraining_epochs:
             return self._fit_probe()
         self.network.train()
-        total, seen, examples = 0.0, 0, len(self.data.labels)
-        for chosen in batches(examples, self.batch_size):
-            progress = (epoch + seen / examples) / self.pretraining_epochs
-            set_learning_rate(self.optimizer, cosine_learning_rate(self.learning_rate, progress))
-            images = self.data.images[chosen]
-            views = torch.cat([self._view(images), self._view(images)])
-            loss = contrastive_loss(self.projector(self._features(views)), self.temperature)
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            total += loss.item() * len(chosen)
-            seen += len(chosen)
-        return total / examples
+        return self.descent.run_epoch(epoch, self.optimizer, len(self.data.labels), self._loss)
+
+    def _loss(self, chosen: Tensor) -> Tensor:
+        images = self.data.images[chosen]
+        views = torch.cat([self._view(images), self._view(images)])
+        return contrastive_loss(self.projector(self._features(views)), self.temperature)
 
     def state(self) -> dict[str, Any]:
         """Network, projector and optimizer."""

@@ -3,17 +3,11 @@
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from overlap.frameworks.augmentation import random_affine
-from overlap.frameworks.learner import (
-    TrainingData,
-    batches,
-    cosine_learning_rate,
-    decayed_groups,
-    set_learning_rate,
-)
+from overlap.frameworks.learner import Descent, TrainingData, decayed_groups
 from overlap.preprocessing import normalize
 from overlap.variants import Variant
 
@@ -26,8 +20,9 @@ class Supervised:
         self.network = network
         self.data = data
         self.epochs = int(knobs["epochs"])
-        self.batch_size = int(knobs["batch_size"])
-        self.learning_rate = float(knobs["learning_rate"])
+        self.descent = Descent(
+            epochs=self.epochs, batch_size=int(knobs["batch_size"]), learning_rate=float(knobs["learning_rate"])
+        )
         self.label_smoothing = float(knobs["label_smoothing"])
         self.augmentation = float(knobs["augmentation"])
         self.optimizer = torch.optim.AdamW(decayed_groups(network, float(knobs["weight_decay"])), lr=0.0)
@@ -35,19 +30,12 @@ class Supervised:
     def run_epoch(self, epoch: int) -> float:
         """Trains one epoch and returns its mean loss."""
         self.network.train()
-        total, seen, examples = 0.0, 0, len(self.data.labels)
-        for chosen in batches(examples, self.batch_size):
-            progress = (epoch + seen / examples) / self.epochs
-            set_learning_rate(self.optimizer, cosine_learning_rate(self.learning_rate, progress))
-            views = normalize(random_affine(self.data.images[chosen], self.augmentation), self.data.preprocessing)
-            labels = self.data.labels[chosen]
-            loss = cross_entropy(self.network(views), labels, label_smoothing=self.label_smoothing)
-            self.optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            total += loss.item() * len(chosen)
-            seen += len(chosen)
-        return total / examples
+        return self.descent.run_epoch(epoch, self.optimizer, len(self.data.labels), self._loss)
+
+    def _loss(self, chosen: Tensor) -> Tensor:
+        views = normalize(random_affine(self.data.images[chosen], self.augmentation), self.data.preprocessing)
+        labels = self.data.labels[chosen]
+        return cross_entropy(self.network(views), labels, label_smoothing=self.label_smoothing)
 
     def state(self) -> dict[str, Any]:
         """Network and optimizer."""
