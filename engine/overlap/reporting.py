@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from overlap.analyses import analyze
 from overlap.standing import JobState, Status, choose_dataset, status
 from overlap.store import LockFile, Store
-from overlap_analysis import CATEGORIES
+from overlap_analysis import CATEGORIES, CategoryMean
 from overlap_analysis.report import (
-    CategoryMean,
     FailureRow,
     GreedyCurve,
     PairColumns,

@@ -1,7 +1,6 @@
 """One offline HTML page about a sweep, from numbers: no disk, no network, no script."""
 
 from overlap_analysis.report.data import (
-    CategoryMean,
     FailureRow,
     GreedyCurve,
     PairColumns,
@@ -11,7 +10,6 @@ from overlap_analysis.report.data import (
 from overlap_analysis.report.page import render_report
 
 __all__ = [
-    "CategoryMean",
     "FailureRow",
     "GreedyCurve",
     "PairColumns",

@@ -7,9 +7,9 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from overlap_analysis import figures
-from overlap_analysis.categories import CATEGORIES
+from overlap_analysis.categories import CATEGORIES, CategoryMean
 from overlap_analysis.report import numbers
-from overlap_analysis.report.data import CategoryMean, GreedyCurve, ReportData
+from overlap_analysis.report.data import GreedyCurve, ReportData
 from overlap_analysis.report.summary import best_pairs, greedy_choice, headlines, summarize
 
 _TOP_PAIRS = 10
