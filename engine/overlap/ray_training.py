@@ -19,6 +19,8 @@ from overlap.work import Workplace, prepare_process, run_attempt
 # The end of one attempt by its number, an error of Tune itself, or None when the Tuner is through.
 _Event: TypeAlias = "tuple[int, Ended] | BaseException | None"
 
+POLL_S = 0.5
+STOP_S = 20.0
 _OUTCOME, _CAUSE, _LAST_LINES, _SECONDS = "outcome", "cause", "last_lines", "seconds"
 
 
@@ -37,6 +39,7 @@ class TuneExecutor:
         self.running: dict[int, Attempt] = {}
         self.events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
         self.thread = threading.Thread()
+        self.stopping = threading.Event()
 
     def free(self) -> int:
         """No limit: Tune queues what does not fit."""
@@ -54,7 +57,7 @@ class TuneExecutor:
         """
         if not self.running:
             self._begin()
-        event = self.events.get()
+        event = self._next_event()
         if isinstance(event, BaseException):
             raise ClusterError(f"Ray Tune failed: {event}") from event
         if event is not None:
@@ -65,8 +68,19 @@ class TuneExecutor:
         return lost
 
     def close(self) -> None:
-        """Forgets what was not run; a running Tuner ends with its Ray."""
+        """Ends a running Tuner, whose thread would otherwise start a Ray of its own when ours is gone."""
         self.started, self.running = [], {}
+        self.stopping.set()
+        if self.thread.ident is not None:
+            self.thread.join(STOP_S)
+
+    def _next_event(self) -> _Event:
+        while True:
+            try:
+                # A plain get sleeps through Ctrl-C when another of Ray's threads catches the signal.
+                return self.events.get(timeout=POLL_S)
+            except queue.Empty:
+                continue
 
     def _begin(self) -> None:
         if self.thread.ident is not None:
@@ -78,8 +92,9 @@ class TuneExecutor:
         self.thread.start()
 
     def _fit(self, attempts: Sequence[Attempt], events: queue.SimpleQueue[_Event]) -> None:
+        reporter = _Reporter(attempts, events, self.stopping)
         try:
-            make_tuner(attempts, self.workplace, self.store_url, self.folder, _Reporter(attempts, events)).fit()
+            make_tuner(attempts, self.workplace, self.store_url, self.folder, reporter).fit()
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
             events.put(error)
         else:
@@ -123,6 +138,10 @@ def _trial(config: dict[str, Any], attempts: list[Attempt], workplace: Workplace
     )
 
 
+class _StoppedError(Exception):
+    """The executor was closed while its Tuner ran."""
+
+
 class _Reporter(tune.Callback):
     """Turns the ends of trials into events.
 
@@ -130,12 +149,20 @@ class _Reporter(tune.Callback):
     cannot be pickled, so a plain callback stands for this one there.
     """
 
-    def __init__(self, attempts: Sequence[Attempt], events: queue.SimpleQueue[_Event]) -> None:
+    def __init__(
+        self, attempts: Sequence[Attempt], events: queue.SimpleQueue[_Event], stopping: threading.Event
+    ) -> None:
         self.attempts = attempts
         self.events = events
+        self.stopping = stopping
 
     def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
         return tune.Callback, ()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:  # noqa: ANN401, ARG002
+        """Leaves Tune's loop when the executor is closed, the only way out that Tune offers."""
+        if self.stopping.is_set():
+            raise _StoppedError
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ANN401, ARG002
         """A trial ran to its end, whatever came of its variant."""

@@ -1,4 +1,4 @@
-"""kill -9 of the driver, three times in one sweep; what it ends with equals an undisturbed run."""
+"""kill -9 of the driver, three times in one sweep, and Ctrl-C; what it ends with equals an undisturbed run."""
 
 import os
 import signal
@@ -16,21 +16,27 @@ from overlap.launcher import ExecutorKind
 DEADLINE_S = 300
 
 
+# A shell may start its background processes deaf to Ctrl-C: the driver is to hear it.
+LAUNCH = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler);"
+LAUNCH += "from overlap.cli import run; sys.exit(run(['sweep', 'launch', sys.argv[1]]))"
+
+
 def start(path):
-    command = [sys.executable, "-m", "overlap", "sweep", "launch", str(path)]
+    command = [sys.executable, "-c", LAUNCH, str(path)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
-def kill_when(path, happened):
-    """Launches, waits until something has happened in the store, and kills the driver with SIGKILL."""
+def stop_when(path, happened, with_signal=signal.SIGKILL):
+    """Launches, waits until something has happened in the store, signals the driver; its errors when it has ended."""
     driver = start(path)
     deadline = time.monotonic() + DEADLINE_S
     while not happened():
         assert driver.poll() is None, f"the driver ended by itself: {driver.stderr.read()}"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    os.kill(driver.pid, signal.SIGKILL)
-    driver.communicate()
+    os.kill(driver.pid, with_signal)
+    _, errors = driver.communicate(timeout=DEADLINE_S)
+    return driver, errors
 
 
 @pytest.mark.ray
@@ -44,11 +50,11 @@ def test_three_kills_change_no_result_and_redo_nothing_that_was_finished(small_s
     def files(pattern):
         return sorted(folder.glob(pattern))
 
-    kill_when(path, lambda: files("checkpoints/*.pt"))
+    stop_when(path, lambda: files("checkpoints/*.pt"))
     assert files("checkpoints/*.pt"), "killed in the middle of training"
-    kill_when(path, lambda: len(files("weights/*")) >= 2)
+    stop_when(path, lambda: len(files("weights/*")) >= 2)
     finished = {weights: weights.stat().st_mtime_ns for weights in files("weights/*")}
-    kill_when(path, lambda: len(files("results/v1/digits/*")) >= 2)
+    stop_when(path, lambda: len(files("results/v1/digits/*")) >= 2)
     finished |= {result: result.stat().st_mtime_ns for result in files("results/v1/digits/*")}
     driver = start(path)
     assert driver.wait(DEADLINE_S) == 0, driver.stderr.read()
@@ -58,6 +64,26 @@ def test_three_kills_change_no_result_and_redo_nothing_that_was_finished(small_s
     stores = [overlap.Store(overlap.open_objects(url)) for url in (reference.status.store, str(folder))]
     assert overlap.verify(stores[1], deep=True) == (14, [])
     assert_same(*stores)
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_ctrl_c_ends_the_launch_says_how_to_go_on_and_leaves_no_ray_behind(small_sweep):
+    path = small_sweep(epochs=100_000)
+    driver, errors = stop_when(path, lambda: sorted(path.with_suffix("").glob("checkpoints/*.pt")), signal.SIGINT)
+    assert driver.returncode == 130
+    assert errors.splitlines()[-1] == "overlap: interrupted; run the same command again to continue"
+    commands = [folder / "cmdline" for folder in Path("/proc").glob("[0-9]*")]
+    assert not [c for c in commands if f"/ov-{driver.pid}-".encode() in read_if_there(c)]
+    assert not sorted(Path("/tmp").glob(f"ov-{driver.pid}-*"))
+
+
+def read_if_there(file):
+    try:
+        return file.read_bytes()
+    except OSError:  # the process ended while we looked
+        return b""
 
 
 def assert_same(expected, actual):

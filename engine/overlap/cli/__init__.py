@@ -33,4 +33,6 @@ def run(arguments: list[str]) -> int:
         if message := error.format_message():  # empty when a bare command has just shown its help
             print_error(f"{message} (try --help)")
         return BAD_ARGUMENTS
+    if code == INTERRUPTED:  # the command-line library turns Ctrl-C into this
+        print_error("interrupted; run the same command again to continue")
     return code if isinstance(code, int) else 0
