@@ -96,8 +96,8 @@ def ensembles_table(outcomes: Outcomes, counts: EnsembleCounts, *, calibrated: b
 
 
 def categories_table(means: Sequence[CategoryMean]) -> pl.DataFrame:
-    """One row a category and metric: the mean over its pairs with its interval."""
-    return pl.DataFrame(
+    """One row a category and metric: the mean over its pairs with its interval, null if no pair has a value."""
+    frame = pl.DataFrame(
         {
             "category": [mean.category for mean in means],
             "metric": [mean.metric for mean in means],
@@ -106,9 +106,9 @@ def categories_table(means: Sequence[CategoryMean]) -> pl.DataFrame:
             "mean": [mean.mean for mean in means],
             "low": [mean.low for mean in means],
             "high": [mean.high for mean in means],
-        },
-        nan_to_null=True,
+        }
     )
+    return frame.with_columns(pl.col("mean", "low", "high").fill_nan(None))
 
 
 def accuracy_columns(prefix: str, right_S: NDArray[np.int64], examples: int) -> dict[str, NDArray[np.float64]]:
