@@ -42,6 +42,11 @@ class Status:
         return sum(job.state is state for job in self.jobs)
 
     @property
+    def counts(self) -> dict[str, int]:
+        """How many jobs are in each state, by its word."""
+        return {state.value: self.count(state) for state in JobState}
+
+    @property
     def failures(self) -> list[Failure]:
         """Why jobs failed, each reason once."""
         return list(dict.fromkeys(job.failure for job in self.jobs if job.failure))

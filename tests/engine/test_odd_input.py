@@ -123,16 +123,22 @@ def test_memory_lists_everything_below_the_root():
     assert objects.names("") == ["a/b"]
 
 
-def test_every_flipped_byte_of_a_file_is_found_or_harmless():
+CONFIG = '{"a":1}'
+
+
+def encoded_result():
     rng = np.random.default_rng(0)
-    config = '{"a":1}'
     p = Predictions(
         ids_N=np.arange(30),
         labels_N=rng.integers(0, 10, 30).astype("i4"),
         logits_NC=round_logits(rng.normal(0, 3, (30, 10))),
         temperature=1.25,
     )
-    whole = encode_result(p, {"key": key_of(config), "config_json": config, "variant": "v"})
+    return encode_result(p, {"key": key_of(CONFIG), "config_json": CONFIG, "variant": "v"})
+
+
+def test_every_flipped_byte_of_a_file_is_found_or_harmless():
+    whole = encoded_result()
     stored = read_table(io.BytesIO(whole), "n")
     for position in range(len(whole)):
         flipped = bytearray(whole)
@@ -141,21 +147,13 @@ def test_every_flipped_byte_of_a_file_is_found_or_harmless():
             read = read_table(io.BytesIO(bytes(flipped)), "n")
         except (CorruptFileError, StoreMismatchError):
             continue
-        if not stored_problems(read, key_of(config)[:16]):
+        if not stored_problems(read, key_of(CONFIG)[:16]):
             assert read.table.equals(stored.table)
             assert read.footer["temperature"] == stored.footer["temperature"], position
 
 
 def test_a_footer_that_is_no_text_is_damage():
-    rng = np.random.default_rng(0)
-    config = '{"a":1}'
-    p = Predictions(
-        ids_N=np.arange(30),
-        labels_N=rng.integers(0, 10, 30).astype("i4"),
-        logits_NC=round_logits(rng.normal(0, 3, (30, 10))),
-        temperature=1.25,
-    )
-    whole = encode_result(p, {"key": key_of(config), "config_json": config, "variant": "v"})
+    whole = encoded_result()
     for position in range(len(whole)):
         flipped = bytearray(whole)
         flipped[position] ^= 128

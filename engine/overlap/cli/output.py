@@ -93,8 +93,7 @@ def image_passes(stock: "Survey") -> float:
 
 def print_status(status: "Status") -> None:
     """Where a sweep stands, with the failures."""
-    counts = {state: sum(job.state == state for job in status.jobs) for state in ("done", "failed", "pending")}
-    shown = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    shown = ", ".join(f"{count} {state}" for state, count in status.counts.items() if count)
     typer.echo(f"sweep {status.name}: {status.variants} variants; {shown}")
     print_failures(status.failures)
     typer.echo(f"store {status.store}")
@@ -125,11 +124,10 @@ def summary_as_json(summary: "Summary") -> Mapping[str, object]:
 
 def status_as_json(status: "Status") -> Mapping[str, object]:
     """What `sweep status --json` prints."""
-    counts = {state: sum(job.state == state for job in status.jobs) for state in ("done", "failed", "pending")}
     return {
         "name": status.name,
         "store": status.store,
         "variants": status.variants,
-        **counts,
+        **status.counts,
         "failures": [asdict(failure) for failure in status.failures],
     }
