@@ -35,7 +35,7 @@ def whole(write_small_sweep, tmp_path_factory):
 def test_every_variant_ends_with_a_result_that_verifies(whole):
     _, summary, store, _, _ = whole
     assert [job.state for job in summary.status.jobs] == ["done"] * 7
-    assert overlap.verify(store, deep=True) == (14, [])
+    assert overlap.verify(store, deep=True) == (19, [])
 
 
 def test_the_tables_speak_of_every_pair_in_sweep_order(whole):

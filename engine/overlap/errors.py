@@ -6,8 +6,10 @@ OverlapError
 ├── DatasetError        3   data that cannot be read, or not as the sweep file says
 ├── StoreMismatchError  3   a store that belongs to something else
 ├── StoreError          4   reading or writing the store failed
+│   ├── StoreFullError      there is no space left
 │   └── CorruptFileError    a stored file is not what its name and checksums say
 ├── ClusterError        5   Ray cannot give what the sweep asks for
+│   └── ClusterLostError    Ray was there and is gone
 └── LaunchHeldError    75   another launch of the same sweep is running
 
 Anything else that reaches the user is a bug and shows its traceback.
@@ -52,14 +54,26 @@ class StoreError(OverlapError):
     exit_code = 4
 
 
+class StoreFullError(StoreError):
+    """The store has no space for what was to be written."""
+
+
 class CorruptFileError(StoreError):
-    """A stored file is not what its name, footer and checksums say it should be."""
+    """A stored file is not what its name, footer and checksums say it should be; `name` is its name in the store."""
+
+    def __init__(self, message: str, *, name: str = "") -> None:
+        self.name = name
+        super().__init__(message)
 
 
 class ClusterError(OverlapError):
     """Ray cannot give the resources that the sweep asks for, or a worker cannot start."""
 
     exit_code = 5
+
+
+class ClusterLostError(ClusterError):
+    """The Ray that a launch was working on has died; the same command continues."""
 
 
 class LaunchHeldError(OverlapError):

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from overlap.errors import Problem
 from overlap.recipes import RECIPES, is_estimator
+from overlap.resources import Resources
 from overlap.search_space import Axis, Draw, Grid, Scalar, draw_value
-from overlap.spec import PreprocessingEntry, Sweep, VaryEntry
+from overlap.spec import PreprocessingEntry, Sweep, VaryEntry, to_resources
 from overlap.variants import Preprocessing, Variant, canonical_json, key_of, unique_names
 from overlap.yaml_lines import Path
 
@@ -19,10 +20,11 @@ _Place = tuple[str, str]  # ("seed", "") or ("hyperparameters", "epochs")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """A variant and the place in the sweep file that asked for it."""
+    """A variant, the place in the sweep file that asked for it, and what it is given to run on."""
 
     variant: Variant
     path: Path
+    resources: Resources
 
 
 def expand(sweep: Sweep) -> tuple[list[Origin], list[Problem]]:
@@ -32,7 +34,7 @@ def expand(sweep: Sweep) -> tuple[list[Origin], list[Problem]]:
     asking an entry for more samples leaves the existing draws as they are.
     """
     base = _base_variant(sweep)
-    origins = [Origin(variant=base, path=("base",))]
+    origins = [Origin(variant=base, path=("base",), resources=sweep.resources)]
     problems: list[Problem] = []
     for i, entry in enumerate(sweep.vary):
         path: Path = ("vary", i)
@@ -40,7 +42,8 @@ def expand(sweep: Sweep) -> tuple[list[Origin], list[Problem]]:
         problems += found
         for choice in _choices(entry) if not found else ():
             variant = _changed(sweep, base, entry, choice)
-            origins.append(Origin(variant=variant, path=path))
+            resources = to_resources(entry.resources, sweep.resources)
+            origins.append(Origin(variant=variant, path=path, resources=resources))
             problems += [sweep.problem(path, message) for message in _variant_problems(variant)]
     problems += _duplicate_problems(sweep, origins)
     names = unique_names(origin.variant.name for origin in origins)
@@ -111,7 +114,7 @@ def _choices(entry: VaryEntry) -> Iterator[dict[_Place, Scalar]]:
 
 
 def _draw_samples(entry: VaryEntry, draws: Mapping[_Place, Draw]) -> Iterator[dict[_Place, Scalar]]:
-    identity = canonical_json(entry.model_dump(exclude={"samples"}, exclude_none=True))
+    identity = canonical_json(entry.model_dump(exclude={"samples", "resources"}, exclude_none=True))
     streams = {place: random.Random(key_of(identity + canonical_json(place))) for place in draws}  # noqa: S311
     for _ in range((entry.samples or 1) if draws else 1):
         yield {place: draw_value(axis, streams[place]) for place, axis in draws.items()}

@@ -7,19 +7,26 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from overlap.errors import StoreError, StoreMismatchError
+from overlap.errors import CorruptFileError, StoreFullError, StoreMismatchError
+from overlap.loop import Hooks, run_attempts
 from overlap.plan import Job, Plan, Stage
 from overlap.preflight import check_architectures, plan_sweep, read_sweep_file
-from overlap.schedule import Abort, Attempt, Command, Ended, Free, RecordFailure, Start, State, begin, step
+from overlap.schedule import Attempt
 from overlap.standing import JobState, Status, status
-from overlap.store import Failure, Objects, Store, lock_of, open_objects
+from overlap.store import LockFile, Objects, Store, lock_of, open_objects
+from overlap.store.lease import held
 from overlap.store.local import LocalObjects
+from overlap.store.probe import probe
+from overlap.store.verify import Damage, find_damage, put_aside, remember_sound
 from overlap.survey import Contents, Survey, survey
 
 if TYPE_CHECKING:
     from overlap.executor import Executor
+    from overlap.ray_cluster import Cluster
 
 FIRST_BATCH_SIZE = 256
+MAX_ROUNDS = 3  # damage found by a worker is made good in the next round
+BYTES_OF_AN_EXAMPLE = 64  # of a result, beside two bytes a class of its logits
 
 
 class ExecutorKind(StrEnum):
@@ -30,27 +37,34 @@ class ExecutorKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """How far a stage is, after each event; `last` is the attempt that just ended."""
+class Options:
+    """How a launch runs, beside what it runs.
 
-    stage: Stage
-    done: int
-    failed: int
-    running: int
-    waiting: int
-    last: Ended | None = None
+    Args:
+        address: an existing Ray cluster; None starts a local one and ends it.
+        max_workers: how many variants may run at once; None sets no limit but the cluster's.
+        allow_new_dataset: goes on although a dataset of the store's sweep has changed.
+        force: goes on although another launch of this store seems to run on another machine.
+    """
+
+    address: str | None = None
+    max_workers: int | None = None
+    allow_new_dataset: bool = False
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """How a launch ended: where the sweep stands, and how many results were there before and were made now."""
+    """How a launch ended: where the sweep stands, and how many results were there before and were made now.
+
+    `put_aside` are the damaged files that it found; `interrupted` says that it was asked to stop.
+    """
 
     status: Status
     resumed: int
     ran: int
-
-
-Watch = Callable[[Progress], None]
+    put_aside: tuple[str, ...] = ()
+    interrupted: bool = False
 
 
 def open_plan(path: Path, *, store: str | None = None) -> tuple[Plan, Store]:
@@ -62,7 +76,7 @@ def open_plan(path: Path, *, store: str | None = None) -> tuple[Plan, Store]:
     """
     plan = plan_sweep(read_sweep_file(path))
     opened = Store(open_objects(store or plan.sweep.store))
-    lock = opened.read_lock()
+    lock = _lock_of_store(opened)
     if lock is not None and lock.name != plan.sweep.name:
         raise StoreMismatchError(
             f"store '{opened.objects.url}' was made by sweep '{lock.name}', this file is sweep "
@@ -71,14 +85,28 @@ def open_plan(path: Path, *, store: str | None = None) -> tuple[Plan, Store]:
     return plan, opened
 
 
-def take_stock(plan: Plan, store: Store, *, retry_failed: bool = False) -> Survey:
-    """What of a plan the store holds, and what is left to do."""
+def _lock_of_store(store: Store) -> LockFile | None:
+    """The lock file of the launch before; a damaged one counts as none, because every launch writes it anew."""
+    try:
+        return store.read_lock()
+    except CorruptFileError:
+        return None
+
+
+def take_stock(plan: Plan, store: Store, *, retry_failed: bool = False, damage: Sequence[Damage] = ()) -> Survey:
+    """What of a plan the store holds whole, and what is left to do."""
+    damaged = {one.name for one in damage}
+    damaged |= {name.replace("logits/", "results/", 1) for name in damaged if name.startswith("logits/")}
     contents = Contents(
-        weights=store.weights_names().keys(),
-        results={dataset: store.result_names(dataset).keys() for dataset in plan.sweep.evaluate_on},
+        weights=_whole(store.weights_names(), damaged),
+        results={dataset: _whole(store.result_names(dataset), damaged) for dataset in plan.sweep.evaluate_on},
         failures=store.failures(),
     )
     return survey(plan, contents, retry_failed=retry_failed)
+
+
+def _whole(names: dict[str, str], damaged: set[str]) -> frozenset[str]:
+    return frozenset(key for key, name in names.items() if name not in damaged)
 
 
 def launch(
@@ -86,9 +114,9 @@ def launch(
     *,
     store: str | None = None,
     executor: ExecutorKind = ExecutorKind.RAY,
-    address: str | None = None,
     retry_failed: bool = False,
-    watch: Watch = lambda _: None,
+    options: Options | None = None,
+    hooks: Hooks | None = None,
 ) -> Summary:
     """Runs what a sweep's store lacks: trains, evaluates, commits.
 
@@ -96,140 +124,145 @@ def launch(
         path: the sweep file.
         store: overrides the file's `store`.
         executor: Ray, or this process.
-        address: an existing Ray cluster; None starts a local one and ends it.
         retry_failed: runs the variants that failed before, too.
-        watch: called after every event.
+        options: where and how it runs.
+        hooks: what to call meanwhile.
 
     Raises:
         SweepFileError: the file has problems; nothing was written.
         StoreMismatchError: the store belongs to something else; nothing was written.
         LaunchHeldError: another launch of this store is running.
-        StoreError: the store failed; the same command continues.
-        ClusterError: Ray cannot give what the sweep asks for.
+        StoreError: the store failed or is full; the same command continues.
+        ClusterError: Ray cannot give what the sweep asks for, or has died.
     """
+    options, hooks = options or Options(), hooks or Hooks()
     plan, opened = open_plan(path, store=store)
-    stock = take_stock(plan, opened, retry_failed=retry_failed)
-    if stock.complete and opened.read_lock() == lock_of(plan):
+    lock = _lock_of_store(opened)
+    if lock is not None and not options.allow_new_dataset:
+        _refuse_changed_datasets(plan, lock, opened.objects.url)
+    damage = find_damage(opened)
+    stock = take_stock(plan, opened, retry_failed=retry_failed, damage=damage)
+    if stock.complete and not damage and lock == lock_of(plan):
         return Summary(status=status(opened), resumed=len(stock.done), ran=0)
     check_architectures(plan, [job.variant for job in (*stock.training, *stock.evaluation)])
-    with _held(opened.objects):
+    with _held(opened.objects, force=options.force):
+        aside = put_aside(opened, find_damage(opened))
         opened.write_sweep(plan.sweep.text, lock_of(plan))
-        if not stock.complete:
-            with _executors(plan, opened.objects, executor, address) as make_executor:
-                _run_stages(opened, stock, make_executor, watch)
+        with _executors(plan, opened.objects, executor, options, hooks) as make_executor:
+            _run_rounds(plan, opened, retry_failed, make_executor, hooks)
+        remember_sound(opened)
     now = status(opened)
-    return Summary(status=now, resumed=len(stock.done), ran=now.count(JobState.DONE) - len(stock.done))
+    return Summary(
+        status=now,
+        resumed=len(stock.done),
+        ran=now.count(JobState.DONE) - len(stock.done),
+        put_aside=tuple(aside),
+        interrupted=hooks.asked_to_stop(),
+    )
 
 
-MakeExecutor = Callable[[Stage], "Executor"]
+def _refuse_changed_datasets(plan: Plan, lock: LockFile, url: str) -> None:
+    """A dataset that has changed makes every result of it anew, which nobody should pay for unawares.
+
+    Raises:
+        StoreMismatchError: a dataset has other examples or classes than when the sweep was last launched.
+    """
+    changed = [name for name, facts in plan.datasets.items() if name in lock.datasets and lock.datasets[name] != facts]
+    if changed:
+        raise StoreMismatchError(
+            f"dataset '{changed[0]}' has other examples, splits or classes than when this sweep was launched into "
+            f"'{url}': all that depends on it would be made anew. Restore it, give another --store, or say "
+            "--allow-new-dataset (the old results are kept, but hidden)"
+        )
 
 
-def _run_stages(store: Store, stock: Survey, make_executor: MakeExecutor, watch: Watch) -> None:
+MakeExecutor = Callable[[Stage, Sequence[Job]], "Executor"]
+
+
+def _run_rounds(plan: Plan, store: Store, retry_failed: bool, make_executor: MakeExecutor, hooks: Hooks) -> None:
+    """Runs what is left; once more if workers found damaged files and put them aside."""
+    for turn in range(MAX_ROUNDS):
+        stock = take_stock(plan, store, retry_failed=retry_failed and turn == 0)
+        if stock.complete or hooks.asked_to_stop():
+            return
+        _run_stages(plan, store, stock, make_executor, hooks)
+
+
+def _run_stages(plan: Plan, store: Store, stock: Survey, make_executor: MakeExecutor, hooks: Hooks) -> None:
     """Trains what has no weights, then evaluates every variant whose weights are there."""
     if stock.training:
-        _run_stage(store, Stage.TRAIN, stock.training, stock, make_executor, watch)
+        _run_stage(plan, store, stock, stock.training, make_executor, hooks)
     weights = store.weights_names()
     ready = [job for job in stock.evaluation if not job.weights_key or job.weights_key[:16] in weights]
-    if ready:
-        _run_stage(store, Stage.EVALUATE, ready, stock, make_executor, watch)
+    if ready and not hooks.asked_to_stop():
+        _run_stage(plan, store, stock, ready, make_executor, hooks)
 
 
 def _run_stage(
-    store: Store, stage: Stage, jobs: Sequence[Job], stock: Survey, make_executor: MakeExecutor, watch: Watch
+    plan: Plan, store: Store, stock: Survey, jobs: Sequence[Job], make_executor: MakeExecutor, hooks: Hooks
 ) -> None:
     attempts = [
-        Attempt(job=job, number=stock.attempts.get(job.key, 0) + 1, batch_size=FIRST_BATCH_SIZE) for job in jobs
+        Attempt(
+            job=job,
+            number=stock.attempts.get(job.key, 0) + 1,
+            batch_size=stock.batch_sizes.get(job.key, FIRST_BATCH_SIZE),
+        )
+        for job in jobs
     ]
-    executor = make_executor(stage)
+    executor = make_executor(jobs[0].stage, jobs)
     try:
-        run_attempts(store, stage, attempts, executor, watch)
+        run_attempts(store, jobs[0].stage, attempts, executor, hooks)
+    except StoreFullError as error:
+        raise StoreFullError(f"{error}. {_space_needed(plan, store)}, then run the same command again") from error
     finally:
         executor.close()
 
 
-def run_attempts(store: Store, stage: Stage, attempts: Sequence[Attempt], executor: "Executor", watch: Watch) -> State:
-    """The loop of a launch: what is free starts, what ended is judged, until nothing is left.
-
-    Raises:
-        StoreError: the store failed a worker.
-    """
-    state = begin(attempts)
-    while not state.finished:
-        state, commands = step(state, Free(slots=executor.free()))
-        _obey(commands, store, executor)
-        watch(_progress(stage, state, None))
-        for ended in executor.wait():
-            state, commands = step(state, ended)
-            _obey(commands, store, executor)
-            watch(_progress(stage, state, ended))
-    return state
-
-
-def _obey(commands: Sequence[Command], store: Store, executor: "Executor") -> None:
-    for command in commands:
-        match command:
-            case Start():
-                executor.start(command.attempt)
-            case RecordFailure():
-                store.write_failure(command.ended.attempt.job, _failure(command))
-            case Abort():
-                raise StoreError(command.cause)
-
-
-def _failure(command: RecordFailure) -> Failure:
-    ended = command.ended
-    job = ended.attempt.job
-    return Failure(
-        variant=job.variant.name,
-        stage=job.stage.value,
-        dataset=job.dataset,
-        key=job.key,
-        attempt=ended.attempt.number,
-        outcome=ended.outcome.value,
-        cause=ended.cause,
-        last_lines=ended.last_lines,
-        final=command.final,
-        seconds=round(ended.seconds, 3),
-    )
-
-
-def _progress(stage: Stage, state: State, last: Ended | None) -> Progress:
-    return Progress(
-        stage=stage,
-        done=state.done,
-        failed=state.failed,
-        running=len(state.running),
-        waiting=len(state.waiting),
-        last=last,
+def _space_needed(plan: Plan, store: Store) -> str:
+    left = take_stock(plan, store).evaluation
+    sizes = [(plan.datasets[job.dataset].splits["test"].size, plan.datasets[job.dataset].class_names) for job in left]
+    needed = sum(examples * (2 * len(classes) + BYTES_OF_AN_EXAMPLE) for examples, classes in sizes)
+    return (
+        f"Free about {max(needed / 1e6, 0.1):,.1f} MB for the {len(left)} results that are left, and space for weights"
     )
 
 
 @contextlib.contextmanager
-def _executors(plan: Plan, objects: Objects, kind: ExecutorKind, address: str | None) -> Iterator[MakeExecutor]:
-    """Something that makes the executor of a stage; Ray is up for as long as the context is open."""
+def _executors(
+    plan: Plan, objects: Objects, kind: ExecutorKind, options: Options, hooks: Hooks
+) -> Iterator[MakeExecutor]:
+    """Something that makes the executor of a stage; Ray starts with the first one, and ends with the context."""
     from overlap.work import Workplace
 
-    workplace = Workplace(
-        datasets={spec.name: spec for spec in plan.sweep.datasets}, cpus=plan.sweep.cpus, gpus=plan.sweep.gpus
-    )
+    workplace = Workplace(datasets={spec.name: spec for spec in plan.sweep.datasets}, facts=plan.datasets)
     if kind is ExecutorKind.INPROCESS:
         from overlap.executor import InProcessExecutor
 
-        yield lambda _stage: InProcessExecutor(workplace, objects)
+        yield lambda _stage, _jobs: InProcessExecutor(workplace, objects)
         return
     from overlap.ray_cluster import connected
 
-    with connected(address) as cluster:
-        from overlap.ray_executor import make_ray_executor
+    with contextlib.ExitStack() as stack:
+        clusters: list[Cluster] = []
 
-        yield lambda stage: make_ray_executor(stage, workplace, objects.url, cluster)
+        def make(stage: Stage, jobs: Sequence[Job]) -> "Executor":
+            if not clusters:
+                clusters.append(stack.enter_context(connected(options.address, on_lost=hooks.on_lost)))
+            from overlap.ray_executor import make_ray_executor
+
+            needs = dict.fromkeys(job.resources for job in jobs)
+            return make_ray_executor(stage, needs, workplace, objects.url, clusters[0], max_workers=options.max_workers)
+
+        yield make
 
 
 @contextlib.contextmanager
-def _held(objects: Objects) -> Iterator[None]:
-    """Keeps a second launch of the same folder away and clears what killed writers left."""
+def _held(objects: Objects, *, force: bool) -> Iterator[None]:
+    """Keeps a second launch of the same store away, asks whether the store can be relied on, and tidies it."""
     if not isinstance(objects, LocalObjects):
-        yield
+        probe(objects)
+        with held(objects, force=force):
+            yield
         return
     with objects.launch_lock():
         objects.remove_stale_temporaries()

@@ -58,7 +58,7 @@ def read_outcomes(store: Store, lock: LockFile, dataset: str) -> Outcomes:
         if not (np.array_equal(result.ids_N, first.ids_N) and np.array_equal(result.labels_N, first.labels_N)):
             raise CorruptFileError(
                 f"'{names[keys[variant.name][:16]]}' has other examples or labels than "
-                f"'{names[keys[present[0].name][:16]]}': delete it and launch again"
+                f"'{names[keys[present[0].name][:16]]}': launch again to make it anew"
             )
     return Outcomes(
         dataset=dataset,
@@ -87,7 +87,7 @@ class _Result:
 def _read_result(store: Store, name: str, key: str) -> _Result:
     stored = store.read(name, columns=["example", "label", "prediction", "loss"])
     if stored.footer.get("key") != key:
-        raise CorruptFileError(f"'{name}' holds the result of another variant: delete it and launch again")
+        raise CorruptFileError(f"'{name}' holds the result of another variant: launch again to make it anew")
     return _Result(
         ids_N=stored.table.column("example").to_numpy(),
         labels_N=stored.table.column("label").to_numpy(),

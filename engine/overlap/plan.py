@@ -2,11 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import combinations
+from types import MappingProxyType
 
 from overlap.recipes import is_estimator
+from overlap.resources import Resources
 from overlap.spec import Sweep
 from overlap.variants import (
     Category,
@@ -35,7 +37,8 @@ class Job:
     """One variant × one dataset: train it on that dataset, or evaluate it there.
 
     `config` is the canonical JSON whose SHA-256 is `key`; `weights_key` is the key of the weights that
-    an evaluation reads, empty for what is fitted on the spot. `cost` is in image passes.
+    an evaluation reads, empty for what is fitted on the spot. `cost` is in image passes. `resources`
+    decide where it runs, never what comes out.
     """
 
     stage: Stage
@@ -45,6 +48,7 @@ class Job:
     config: str
     weights_key: str
     cost: float
+    resources: Resources = field(default_factory=Resources)
 
     @property
     def slug(self) -> str:
@@ -67,8 +71,16 @@ class Plan:
         return tuple(job for job in self.evaluation if job.dataset == dataset)
 
 
-def make_plan(sweep: Sweep, variants: Sequence[Variant], datasets: Mapping[str, DatasetFacts]) -> Plan:
-    """Jobs in the order of the variants; what runs first is the schedule's business."""
+def make_plan(
+    sweep: Sweep,
+    variants: Sequence[Variant],
+    datasets: Mapping[str, DatasetFacts],
+    resources: Mapping[str, Resources] = MappingProxyType({}),
+) -> Plan:
+    """Jobs in the order of the variants; what runs first is the schedule's business.
+
+    `resources` are those of a variant, by name, where they are not the sweep's own.
+    """
     training = {
         variant.name: _training_job(variant, datasets[variant.train_on])
         for variant in variants
@@ -79,12 +91,16 @@ def make_plan(sweep: Sweep, variants: Sequence[Variant], datasets: Mapping[str, 
         for dataset in sweep.evaluate_on
         for variant in variants
     ]
+
+    def equipped(job: Job) -> Job:
+        return replace(job, resources=resources.get(job.variant.name, sweep.resources))
+
     return Plan(
         sweep=sweep,
         variants=tuple(variants),
         datasets=datasets,
-        training=tuple(training.values()),
-        evaluation=tuple(evaluation),
+        training=tuple(equipped(job) for job in training.values()),
+        evaluation=tuple(equipped(job) for job in evaluation),
     )
 
 

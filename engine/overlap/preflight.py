@@ -47,7 +47,8 @@ def plan_sweep(sweep: Sweep) -> Plan:
         problems += _class_problems(sweep, origins, facts)
     if problems:
         raise SweepFileError(sweep.path, [*problems, *_architecture_problems(sweep, _architectures(sweep))])
-    plan = make_plan(sweep, [origin.variant for origin in origins], facts)
+    resources = {origin.variant.name: origin.resources for origin in origins}
+    plan = make_plan(sweep, [origin.variant for origin in origins], facts, resources)
     if same := _same_key_problems(plan, origins):
         raise SweepFileError(sweep.path, same)
     return plan

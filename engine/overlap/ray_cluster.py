@@ -5,56 +5,108 @@ import logging
 import os
 import secrets
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from overlap.errors import ClusterError
+from overlap.errors import ClusterError, ClusterLostError
 
 FOLDER_PREFIX = "ov-"
+LOG_BYTES = 16 * 2**20
+WATCH_S = 0.5
+LOST_GRACE_S = 5.0
 OBJECT_STORE_BYTES = 256 * 2**20  # arguments and results only: datasets are loaded by the workers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """What is connected: its CPUs and GPUs, and a private folder for what Ray insists on writing."""
+    """The Ray that is connected, and a private folder for what it insists on writing.
 
-    cpus: float
-    gpus: float
+    `lost` is set when a local Ray has lost one of the processes it cannot do without.
+    """
+
     folder: Path
+    lost: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def alive(self) -> bool:
+        """False once a local Ray has died; always True of a cluster elsewhere."""
+        return not self.lost.is_set()
+
+    def require_alive(self) -> None:
+        """Raises `ClusterLostError` when the local Ray has died."""
+        if self.lost.is_set():
+            raise ClusterLostError("the local Ray has died; run the same command again to continue")
 
 
 @contextlib.contextmanager
-def connected(address: str | None) -> Iterator[Cluster]:
+def connected(address: str | None, *, on_lost: Callable[[], None] = lambda: None) -> Iterator[Cluster]:
     """Connects to Ray for the length of the context.
 
     Without an address a local Ray starts with a token of its own, no dashboard and a private folder,
     and ends with the context. A Ray that this process is connected to already is used and left alone.
+    `on_lost` is called if the context is still open some seconds after the local Ray has died.
 
     Raises:
         ClusterError: no Ray can be reached or started.
     """
-    _remove_abandoned_folders()
+    remove_abandoned_folders()
     folder = Path(tempfile.mkdtemp(prefix=f"{FOLDER_PREFIX}{os.getpid()}-", dir=_short_folder()))
+    cluster = Cluster(folder=folder)
     try:
-        if "ray" not in sys.modules:
-            os.environ.update(_settings(folder, local=address is None))
+        os.environ.update(_settings(folder, local=address is None))
         import ray
 
         already = ray.is_initialized()
         if not already:
             _connect(address, folder)
+        closing = threading.Event()
+        if address is None and not already:
+            watch = threading.Thread(target=_watch, args=(cluster.lost, closing, on_lost), daemon=True)
+            watch.start()
         try:
-            resources: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-            yield Cluster(cpus=resources.get("CPU", 0.0), gpus=resources.get("GPU", 0.0), folder=folder)
+            yield cluster
         finally:
+            closing.set()
             if not already:
-                ray.shutdown()
+                _disconnect(cluster)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _vital_processes() -> list[subprocess.Popen[bytes]]:
+    """The processes of a local Ray whose death is its own: the raylet follows each of its agents."""
+    import ray
+
+    node = ray._private.worker._global_node  # noqa: SLF001 - Ray tells of its processes nowhere else
+    started: dict[str, Any] = node.all_processes if node else {}
+    return [info.process for name in ("gcs_server", "raylet") for info in started.get(name, [])]
+
+
+def _watch(lost: threading.Event, closing: threading.Event, on_lost: Callable[[], None]) -> None:
+    """Tells within half a second that Ray has died; Ray itself may take a minute, and then ends this process."""
+    processes = _vital_processes()
+    while not closing.wait(WATCH_S):
+        if any(process.poll() is not None for process in processes):
+            lost.set()
+            if not closing.wait(LOST_GRACE_S):
+                on_lost()
+            return
+
+
+def _disconnect(cluster: Cluster) -> None:
+    import ray
+
+    if cluster.alive:
+        ray.shutdown()
+    else:  # an orderly end would wait for processes that are gone
+        node: Any = ray._private.worker._global_node  # noqa: SLF001
+        node.kill_all_processes(check_alive=False, allow_graceful=False)
 
 
 def _connect(address: str | None, folder: Path) -> None:
@@ -82,11 +134,13 @@ def _settings(folder: Path, *, local: bool) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # who asks for no GPU sees none
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
+        "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES),  # a variant may print without end
+        "RAY_ROTATION_BACKUP_COUNT": "1",
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "TUNE_DISABLE_SIGINT_HANDLER": "1",
         "RAY_AIR_NEW_OUTPUT": "0",
     }
-    if not local:
+    if not local or "ray" in sys.modules:  # Ray has settled how it authenticates when it is imported
         return {name: value for name, value in settings.items() if name not in os.environ}
     token = folder / "token"
     token.touch(mode=0o600)
@@ -104,7 +158,7 @@ def _short_folder() -> str:
     return "/tmp" if os.access("/tmp", os.W_OK) else tempfile.gettempdir()  # noqa: S108 - mkdtemp makes it private
 
 
-def _remove_abandoned_folders() -> None:
+def remove_abandoned_folders() -> None:
     """Deletes the folders of launches that were killed: their names hold the process that made them."""
     for folder in Path(_short_folder()).glob(f"{FOLDER_PREFIX}*-*"):
         process = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]

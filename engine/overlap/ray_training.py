@@ -1,19 +1,28 @@
 """Training as Ray Tune trials: one variant a trial, resumed from the store, never from Tune."""
 
+import functools
 import queue
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial
 
+from overlap import ray_nodes
 from overlap.errors import ClusterError
+from overlap.executor import Offer
+from overlap.ray_cluster import Cluster
+from overlap.ray_deaths import Post, how_it_died
+from overlap.resources import Resources
 from overlap.schedule import Attempt, Ended, Outcome
 from overlap.store import open_objects
 from overlap.training import Epoch
+from overlap.watchdog import Breadcrumb
 from overlap.work import Workplace, prepare_process, run_attempt
 
 # The end of one attempt by its number, an error of Tune itself, or None when the Tuner is through.
@@ -21,7 +30,15 @@ _Event: TypeAlias = "tuple[int, Ended] | BaseException | None"
 
 POLL_S = 0.5
 STOP_S = 20.0
-_OUTCOME, _CAUSE, _LAST_LINES, _SECONDS = "outcome", "cause", "last_lines", "seconds"
+GRACE_S = 30.0
+_OUTCOME, _CAUSE, _LAST_LINES, _SECONDS, _NODE, _BREADCRUMB = (
+    "outcome",
+    "cause",
+    "last_lines",
+    "seconds",
+    "node",
+    "breadcrumb",
+)
 
 
 class TuneExecutor:
@@ -31,105 +48,167 @@ class TuneExecutor:
     restores nothing: epochs are checkpointed in the store, and the schedule decides what runs again.
     """
 
-    def __init__(self, workplace: Workplace, store_url: str, folder: Path) -> None:
+    def __init__(self, workplace: Workplace, store_url: str, cluster: Cluster, max_workers: int | None = None) -> None:
         self.workplace = workplace
         self.store_url = store_url
-        self.folder = folder
+        self.cluster = cluster
+        self.max_workers = max_workers
         self.started: list[Attempt] = []
         self.running: dict[int, Attempt] = {}
-        self.events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self.reporter = _Reporter([])
         self.thread = threading.Thread()
-        self.stopping = threading.Event()
+        self.left_out: frozenset[str] = frozenset()
+        self.widened = False
+        self.stopped = False
 
-    def free(self) -> int:
-        """No limit: Tune queues what does not fit."""
-        return sys.maxsize
+    def offer(self, demand: Mapping[Resources, int]) -> Offer:
+        """No limit: Tune queues what does not fit, and asks the autoscaler for it."""
+        elsewhere = len(ray_nodes.alive_nodes().keys() - self.left_out) > 1 or bool(ray_nodes.startable_machines())
+        return Offer(slots=dict.fromkeys(demand, sys.maxsize), elsewhere=elsewhere)
 
     def start(self, attempt: Attempt) -> None:
         """Puts the attempt into the next Tuner."""
         self.started.append(attempt)
 
     def wait(self) -> list[Ended]:
-        """Blocks until a trial ends; begins a Tuner if none is running.
+        """Waits for the end of a trial; begins a Tuner if none is running.
 
         Raises:
             ClusterError: Tune itself failed.
+            ClusterLostError: the local Ray has died.
         """
-        if not self.running:
+        self.cluster.require_alive()
+        if self.stopped:
+            return self._end_all(Outcome.STOPPED, "stopped")
+        if not self.running and self.started:
             self._begin()
-        event = self._next_event()
+        try:
+            event = self.reporter.events.get(timeout=POLL_S)
+        except queue.Empty:
+            self._end_what_is_late()
+            self._widen_if_refused()
+            return []
         if isinstance(event, BaseException):
             raise ClusterError(f"Ray Tune failed: {event}") from event
-        if event is not None:
-            index, ended = event
-            return [ended] if self.running.pop(index, None) else []
-        lost = [_died(attempt, "the trial ended without a word") for attempt in self.running.values()]
-        self.running = {}
-        return lost
+        if event is None:
+            return self._end_all(Outcome.PROCESS_DIED, "the trial ended without a word")
+        index, ended = event
+        return [ended] if self.running.pop(index, None) else []
+
+    def leave_out(self, nodes: frozenset[str]) -> None:
+        """Goes on without these nodes: trials that run resume from their checkpoints."""
+        self.left_out = nodes
+        self._begin_again()
+
+    def stop(self) -> None:
+        """Ends all trials now: each resumes after its last epoch."""
+        self.stopped = True
+        self._leave_tuner()
 
     def close(self) -> None:
         """Ends a running Tuner, whose thread would otherwise start a Ray of its own when ours is gone."""
         self.started, self.running = [], {}
-        self.stopping.set()
-        if self.thread.ident is not None:
-            self.thread.join(STOP_S)
-
-    def _next_event(self) -> _Event:
-        while True:
-            try:
-                # A plain get sleeps through Ctrl-C when another of Ray's threads catches the signal.
-                return self.events.get(timeout=POLL_S)
-            except queue.Empty:
-                continue
+        self._leave_tuner()
 
     def _begin(self) -> None:
         if self.thread.ident is not None:
             self.thread.join()  # the Tuner before has told of its last trial, and is writing its state
         attempts, self.started = self.started, []
         self.running = dict(enumerate(attempts))
-        self.events = queue.SimpleQueue()
-        self.thread = threading.Thread(target=self._fit, args=(attempts, self.events), daemon=True, name="ray-tune")
+        self.reporter = _Reporter(attempts)
+        self.thread = threading.Thread(target=self._fit, args=(self.reporter,), daemon=True, name="ray-tune")
         self.thread.start()
 
-    def _fit(self, attempts: Sequence[Attempt], events: queue.SimpleQueue[_Event]) -> None:
-        reporter = _Reporter(attempts, events, self.stopping)
+    def _fit(self, reporter: "_Reporter") -> None:
         try:
-            make_tuner(attempts, self.workplace, self.store_url, self.folder, reporter).fit()
+            self._tuner(reporter).fit()
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
-            events.put(error)
+            reporter.events.put(error)
         else:
-            events.put(None)
+            reporter.events.put(None)
+
+    def _tuner(self, reporter: "_Reporter") -> tune.Tuner:
+        """A Tuner with one trial an attempt, in the attempts' order."""
+        attempts, widened, left_out = list(reporter.attempts), self.widened, self.left_out
+
+        def place(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+            needs = attempts[config["attempt"]].job.resources
+            needs = ray_nodes.widened(needs) if widened and needs.on_demand_after_s is not None else needs
+            selector = needs.selector(without_nodes=left_out)
+            labels: dict[str, Any] = {"bundle_label_selector": [selector]} if selector else {}
+            return tune.PlacementGroupFactory([{"CPU": needs.cpus, "GPU": needs.gpus}], **labels)
+
+        trainable = tune.with_parameters(_trial, attempts=attempts, workplace=self.workplace, store_url=self.store_url)
+        return tune.Tuner(
+            tune.with_resources(trainable, place),
+            param_space={"attempt": tune.grid_search(list(range(len(attempts))))},
+            tune_config=tune.TuneConfig(reuse_actors=True, metric=None, max_concurrent_trials=self.max_workers),
+            run_config=tune.RunConfig(
+                name="training",
+                storage_path=str(self.cluster.folder / "tune"),
+                callbacks=[reporter],
+                verbose=0,
+                failure_config=tune.FailureConfig(max_failures=0),
+            ),
+        )
+
+    def _leave_tuner(self) -> None:
+        self.reporter.stopping.set()
+        if self.thread.ident is not None:
+            self.thread.join(STOP_S)
+
+    def _begin_again(self) -> None:
+        """Gives what has not ended to a new Tuner."""
+        self._leave_tuner()
+        self.started = [*self.running.values(), *self.started]
+        self.running = {}
+        self.reporter = _Reporter([])
+
+    def _end_all(self, outcome: Outcome, cause: str) -> list[Ended]:
+        ends = [Ended(attempt=attempt, outcome=outcome, cause=cause) for attempt in self._unfinished()]
+        self.running, self.started = {}, []
+        return ends
+
+    def _unfinished(self) -> list[Attempt]:
+        return [*self.running.values(), *(self.started if self.stopped else [])]
+
+    def _widen_if_refused(self) -> None:
+        """Asks for on-demand machines when no trial could start on a spot one in time."""
+        patience = [a.job.resources.on_demand_after_s for a in self.running.values()]
+        allowed = [seconds for seconds in patience if seconds is not None]
+        if allowed and not self.widened and self.reporter.silent_for() > min(allowed) and not self.reporter.trials:
+            self.widened = True
+            self._begin_again()
+
+    def _end_what_is_late(self) -> None:
+        """Ends trials that are too stuck to end themselves at their deadline."""
+        for index, silent_s in self.reporter.silences().items():
+            attempt = self.running.get(index)
+            if attempt is not None and silent_s > attempt.job.resources.timeout_s + GRACE_S:
+                self.reporter.end_late(index)
 
 
-def make_tuner(
-    attempts: Sequence[Attempt], workplace: Workplace, store_url: str, folder: Path, reporter: tune.Callback
-) -> tune.Tuner:
-    """A Tuner with one trial an attempt, in the attempts' order."""
-    trainable = tune.with_parameters(_trial, attempts=list(attempts), workplace=workplace, store_url=store_url)
-    return tune.Tuner(
-        tune.with_resources(trainable, {"cpu": workplace.cpus, "gpu": workplace.gpus}),
-        param_space={"attempt": tune.grid_search(list(range(len(attempts))))},
-        tune_config=tune.TuneConfig(reuse_actors=True, metric=None),
-        run_config=tune.RunConfig(
-            name="training",
-            storage_path=str(folder / "tune"),
-            callbacks=[reporter],
-            verbose=0,
-            failure_config=tune.FailureConfig(max_failures=0),
-        ),
-    )
+@functools.cache
+def _breadcrumb() -> Breadcrumb:
+    return Breadcrumb(ray_nodes.breadcrumb_path())
 
 
 def _trial(config: dict[str, Any], attempts: list[Attempt], workplace: Workplace, store_url: str) -> None:
     """One trial: trains its variant, reporting the loss of every epoch and at last how it ended."""
+    attempt = attempts[config["attempt"]]
+    node = ray.get_runtime_context().get_node_id()
+    tune.report({_NODE: node, _BREADCRUMB: str(_breadcrumb().path)})
+    prepare_process(attempt.job.resources)
+    with _breadcrumb().watching(attempt.job.resources.timeout_s) as start_anew:
 
-    def report(epoch: Epoch) -> None:
-        tune.report({"epoch": epoch.number, "loss": epoch.loss})
+        def report(epoch: Epoch) -> None:
+            start_anew()
+            tune.report({_NODE: node, "epoch": epoch.number, "loss": epoch.loss})
 
-    prepare_process(workplace)
-    ended = run_attempt(attempts[config["attempt"]], workplace, open_objects(store_url), report)
+        ended = run_attempt(attempt, workplace, open_objects(store_url), report)
     tune.report(
         {
+            _NODE: node,
             _OUTCOME: ended.outcome.value,
             _CAUSE: ended.cause,
             _LAST_LINES: list(ended.last_lines),
@@ -139,7 +218,7 @@ def _trial(config: dict[str, Any], attempts: list[Attempt], workplace: Workplace
 
 
 class _StoppedError(Exception):
-    """The executor was closed while its Tuner ran."""
+    """The executor has left its Tuner."""
 
 
 class _Reporter(tune.Callback):
@@ -149,44 +228,78 @@ class _Reporter(tune.Callback):
     cannot be pickled, so a plain callback stands for this one there.
     """
 
-    def __init__(
-        self, attempts: Sequence[Attempt], events: queue.SimpleQueue[_Event], stopping: threading.Event
-    ) -> None:
+    def __init__(self, attempts: Sequence[Attempt]) -> None:
         self.attempts = attempts
-        self.events = events
-        self.stopping = stopping
+        self.events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self.stopping = threading.Event()
+        self.trials: dict[int, Trial] = {}
+        self.posts: dict[int, Post] = {}
+        self.heard: dict[int, float] = {}
+        self.begun = time.monotonic()
 
     def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
         return tune.Callback, ()
 
+    def silent_for(self) -> float:
+        """Seconds since anything was heard of any trial."""
+        return time.monotonic() - max([self.begun, *self.heard.copy().values()])
+
+    def silences(self) -> dict[int, float]:
+        """Seconds since anything was heard of each trial that runs."""
+        now = time.monotonic()
+        return {index: now - heard for index, heard in self.heard.copy().items()}
+
+    def end_late(self, index: int) -> None:
+        """Kills the process of a trial and says that its time was up."""
+        trial = self._forget(index)
+        actor = getattr(trial.temporary_state, "ray_actor", None) if trial else None
+        if actor is not None:
+            ray.kill(actor)
+        cause = "no end of an epoch in time, and deaf to its own deadline"
+        self.events.put((index, Ended(attempt=self.attempts[index], outcome=Outcome.TIMED_OUT, cause=cause)))
+
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:  # noqa: ANN401, ARG002
-        """Leaves Tune's loop when the executor is closed, the only way out that Tune offers."""
+        """Leaves Tune's loop when the executor is through, the only way out that Tune offers."""
         if self.stopping.is_set():
             raise _StoppedError
 
+    def on_trial_result(
+        self,
+        iteration: int,  # noqa: ARG002
+        trials: list[Trial],  # noqa: ARG002
+        trial: Trial,
+        result: dict[str, Any],
+        **_: Any,  # noqa: ANN401
+    ) -> None:
+        """A trial has begun, or has ended an epoch."""
+        index = int(trial.config["attempt"])
+        self.trials[index], self.heard[index] = trial, time.monotonic()
+        if _BREADCRUMB in result:
+            self.posts[index] = Post(node=result[_NODE], breadcrumb=Path(result[_BREADCRUMB]))
+
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ANN401, ARG002
         """A trial ran to its end, whatever came of its variant."""
-        index = int(trial.config["attempt"])
-        attempt, result = self.attempts[index], trial.last_result
-        if _OUTCOME not in result:
-            self.events.put((index, _died(attempt, "the trial ended without a word")))
-            return
+        index, result = int(trial.config["attempt"]), trial.last_result
+        self._forget(index)
         ended = Ended(
-            attempt=attempt,
-            outcome=Outcome(result[_OUTCOME]),
-            cause=result[_CAUSE],
-            last_lines=tuple(result[_LAST_LINES]),
-            seconds=result[_SECONDS],
+            attempt=self.attempts[index],
+            outcome=Outcome(result.get(_OUTCOME, Outcome.PROCESS_DIED)),
+            cause=result.get(_CAUSE, "the trial ended without a word"),
+            last_lines=tuple(result.get(_LAST_LINES, ())),
+            seconds=result.get(_SECONDS, 0.0),
+            node=result.get(_NODE, ""),
         )
         self.events.put((index, ended))
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:  # noqa: ANN401, ARG002
         """A trial's process died, or its code did what `run_attempt` cannot catch."""
         index = int(trial.config["attempt"])
-        error = trial.get_error()
-        lines = str(error).strip().splitlines() if error else []
-        self.events.put((index, _died(self.attempts[index], lines[0] if lines else "the trial's process died")))
+        self._forget(index)
+        post = self.posts.get(index, Post(node="", breadcrumb=Path()))
+        alive = not post.node or post.node in ray_nodes.alive_nodes()
+        error = trial.get_error() or RuntimeError("the trial's process died")
+        self.events.put((index, how_it_died(error, self.attempts[index], post, node_alive=alive)))
 
-
-def _died(attempt: Attempt, cause: str) -> Ended:
-    return Ended(attempt=attempt, outcome=Outcome.PROCESS_DIED, cause=cause)
+    def _forget(self, index: int) -> Trial | None:
+        self.heard.pop(index, None)
+        return self.trials.pop(index, None)

@@ -2,14 +2,15 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from pydantic_core import ErrorDetails
 
 from overlap.errors import Problem, SweepFileError
 from overlap.recipes import RECIPES, is_estimator
+from overlap.resources import GPU_MEMORY_GIB, Resources, accelerators_with
 from overlap.search_space import WORDS, Axis, Draw, Grid, Scalar, parse_axis, parse_scalar
 from overlap.yaml_lines import Document, Path, dotted, load_yaml
 
@@ -68,6 +69,28 @@ class PreprocessingEntry(_Entry):
     interpolation: Literal["nearest", "bilinear", "bicubic"] | None = None
 
 
+class ResourcesEntry(_Entry):
+    """What one variant gets while it is trained or evaluated; an entry of `vary` may change some of it."""
+
+    gpus: float | None = Field(default=None, ge=0, description="may be a fraction below one; default 0")
+    cpus: int | None = Field(default=None, ge=1, description="default 1")
+    accelerator: str | list[str] | None = Field(default=None, description="such as A100, or a list of types")
+    gpu_memory_gib: float | None = Field(default=None, gt=0, description="the GPU must have at least this much")
+    market: Literal["spot", "on-demand"] | None = Field(default=None, description="default: either")
+    on_demand_after_s: float | None = Field(
+        default=None, ge=0, description="ask for on-demand machines when spot ones were not given for so long"
+    )
+    timeout_s: float | None = Field(
+        default=None, gt=0, description="how long an evaluation, or an epoch of training, may take; default 3600"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.gpus and self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"expected whole gpus above one, got {self.gpus:g}")
+        return self
+
+
 class BaseEntry(_Entry):
     """The variant that every entry of `vary` changes."""
 
@@ -89,13 +112,7 @@ class VaryEntry(_Entry):
     hyperparameters: dict[str, _AxisField] = {}
     preprocessing: PreprocessingEntry = PreprocessingEntry()
     samples: int | None = Field(default=None, gt=0, description="how often to draw the random fields")
-
-
-class ResourcesEntry(_Entry):
-    """What one variant gets while it is trained or evaluated."""
-
-    gpus: float = Field(default=0, ge=0, description="may be a fraction below one")
-    cpus: int = Field(default=1, ge=1)
+    resources: ResourcesEntry = ResourcesEntry()
 
 
 class SweepEntry(_Entry):
@@ -135,8 +152,7 @@ class Sweep:
     evaluate_on: tuple[str, ...]
     base: BaseEntry
     vary: tuple[VaryEntry, ...]
-    gpus: float
-    cpus: int
+    resources: Resources
 
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a path of this file."""
@@ -173,6 +189,9 @@ def parse_sweep(text: str, *, path: str) -> tuple[Sweep | None, list[Problem]]:
     except ValidationError as error:
         return None, problems + [_to_problem(details, document) for details in error.errors()]
     sweep = _to_sweep(entry, text, path, document)
+    problems += _resources_problems(sweep, ("resources",), entry.resources, ResourcesEntry())
+    for i, varied in enumerate(sweep.vary):
+        problems += _resources_problems(sweep, ("vary", i, "resources"), varied.resources, entry.resources)
     return sweep, problems + _reference_problems(sweep) + _hyperparameter_problems(sweep)
 
 
@@ -198,9 +217,19 @@ def _to_sweep(entry: SweepEntry, text: str, path: str, document: Document) -> Sw
         evaluate_on=tuple(entry.evaluate_on),
         base=entry.base,
         vary=tuple(entry.vary),
-        gpus=entry.resources.gpus,
-        cpus=entry.resources.cpus,
+        resources=to_resources(entry.resources, Resources()),
     )
+
+
+def to_resources(entry: ResourcesEntry, base: Resources) -> Resources:
+    """The resources of an entry, with what it leaves open taken from a base."""
+    given = entry.model_dump(exclude_none=True, exclude={"accelerator", "gpu_memory_gib"})
+    wanted = (
+        (entry.accelerator,) if isinstance(entry.accelerator, str) else tuple(entry.accelerator or base.accelerators)
+    )
+    if entry.gpu_memory_gib:
+        wanted = accelerators_with(entry.gpu_memory_gib, wanted)
+    return replace(base, **given, accelerators=wanted)
 
 
 def _to_problem(details: ErrorDetails, document: Document) -> Problem:
@@ -221,7 +250,6 @@ _ENTRIES: Mapping[str, type[_Entry]] = {
     "datasets": DatasetEntry,
     "base": BaseEntry,
     "vary": VaryEntry,
-    "resources": ResourcesEntry,
 }
 
 
@@ -229,8 +257,10 @@ def _known_keys(path: Path) -> list[str]:
     """The keys that may stand at a path of the file; at its top also those of the base, often put there."""
     if not path:
         return [*SweepEntry.model_fields, *BaseEntry.model_fields, *_hyperparameter_names()]
-    preprocessing = len(path) > 1 and path[-1] == "preprocessing" and path[0] != "datasets"
-    entry = PreprocessingEntry if preprocessing else _ENTRIES.get(str(path[0]), SweepEntry)
+    nested: dict[str, type[_Entry]] = {}
+    if path[0] != "datasets":
+        nested = {"preprocessing": PreprocessingEntry, "resources": ResourcesEntry}
+    entry = nested.get(str(path[-1])) or _ENTRIES.get(str(path[0]), SweepEntry)
     return list(entry.model_fields)
 
 
@@ -242,6 +272,23 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     """`; did you mean 'x'?` if a known word is near, else nothing."""
     near = difflib.get_close_matches(word, known, n=1)
     return f"; did you mean '{near[0]}'?" if near else ""
+
+
+def _resources_problems(sweep: Sweep, path: Path, entry: ResourcesEntry, base: ResourcesEntry) -> list[Problem]:
+    """Requests that no machine can ever meet, or that contradict each other."""
+    problems: list[Problem] = []
+    gpus = entry.gpus if entry.gpus is not None else base.gpus
+    described = [name for name in ("accelerator", "gpu_memory_gib") if getattr(entry, name) is not None]
+    message = "a GPU is described, but 'gpus' is 0: give gpus: 1"
+    problems += [sweep.problem((*path, name), message) for name in described if not gpus]
+    needs = to_resources(entry, sweep.resources)
+    if entry.gpu_memory_gib and not needs.accelerators:
+        known = ", ".join(f"{name} {memory}" for name, memory in GPU_MEMORY_GIB.items())
+        message = f"no accelerator is known to have {entry.gpu_memory_gib:g} GiB; known are {known}"
+        problems.append(sweep.problem((*path, "gpu_memory_gib"), message))
+    if entry.on_demand_after_s is not None and needs.market != "spot":
+        problems.append(sweep.problem((*path, "on_demand_after_s"), "only a request for market: spot can be widened"))
+    return problems
 
 
 def _reference_problems(sweep: Sweep) -> list[Problem]:

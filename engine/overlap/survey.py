@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from overlap.plan import Job, Plan
+from overlap.schedule import Outcome
 from overlap.store.failures import Failure
 
 
@@ -21,7 +22,8 @@ class Contents:
 class Survey:
     """Every evaluation job of a plan is done, failed or to do; `training` is what the latter wait for.
 
-    `attempts` counts the failed attempts that the store remembers, by key.
+    `attempts` counts the failed attempts that the store remembers, by key; `batch_sizes` are the next
+    to try for those that ran out of memory.
     """
 
     done: tuple[Job, ...]
@@ -29,6 +31,7 @@ class Survey:
     training: tuple[Job, ...]
     evaluation: tuple[Job, ...]
     attempts: Mapping[str, int]
+    batch_sizes: Mapping[str, int]
 
     @property
     def complete(self) -> bool:
@@ -53,12 +56,17 @@ def survey(plan: Plan, contents: Contents, *, retry_failed: bool = False) -> Sur
     needed = {job.weights_key for job in evaluation}
     training = [job for job in plan.training if job.key in needed and job.key[:16] not in contents.weights]
     attempts: defaultdict[str, int] = defaultdict(int)
+    batch_sizes: dict[str, int] = {}
     for failure in contents.failures:
         attempts[failure.key] = max(attempts[failure.key], failure.attempt)
+        if failure.outcome == Outcome.OUT_OF_MEMORY:
+            fits = max(failure.batch_size // 2, 1)
+            batch_sizes[failure.key] = min(fits, batch_sizes.get(failure.key, fits))
     return Survey(
         done=tuple(done),
         failed=tuple(failed),
         training=tuple(training),
         evaluation=tuple(evaluation),
         attempts=dict(attempts),
+        batch_sizes=batch_sizes,
     )

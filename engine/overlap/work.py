@@ -1,5 +1,6 @@
 """What a worker does for one attempt: train or evaluate, commit to the store, say how it ended."""
 
+import functools
 import os
 import platform
 import time
@@ -12,41 +13,57 @@ from importlib.metadata import version
 
 import torch
 
-from overlap.datasets import Dataset, load_dataset
-from overlap.errors import StoreError
+from overlap.datasets import Dataset, dataset_facts, load_dataset
+from overlap.errors import CorruptFileError, DatasetError, StoreError, StoreFullError
 from overlap.evaluate import Device, estimator_predictor, evaluate, network_predictor
-from overlap.plan import Job, Stage
+from overlap.plan import Stage
+from overlap.resources import Resources
 from overlap.schedule import Attempt, Ended, Outcome
 from overlap.spec import DatasetSpec
 from overlap.store import Objects, Store
 from overlap.training import Epoch, train
+from overlap.variants import DatasetFacts
 
 LAST_LINES = 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workplace:
-    """What every worker of a sweep shares: the data it may load, and what one variant gets."""
+    """What every worker of a sweep shares: where its datasets are, and what they held when it was planned."""
 
     datasets: Mapping[str, DatasetSpec]
-    cpus: int
-    gpus: float
+    facts: Mapping[str, DatasetFacts]
 
     def dataset(self, name: str) -> Dataset:
-        """A dataset of the sweep, loaded once a process."""
-        return load_dataset(self.datasets[name])
+        """A dataset of the sweep, loaded once a process.
 
-    def device(self, batch_size: int) -> Device:
-        """The device a variant is computed on here."""
-        kind = "cuda" if self.gpus and torch.cuda.is_available() else "cpu"
-        return Device(torch=torch.device(kind), threads=self.cpus, batch_size=batch_size)
+        Raises:
+            DatasetError: here and now it is not what the sweep was planned with.
+        """
+        dataset = load_dataset(self.datasets[name])
+        if _facts_of(self.datasets[name]) != self.facts[name]:
+            message = f"dataset '{name}' is not what it was when the sweep was launched, or not the same on all nodes"
+            raise DatasetError(message, key="source")
+        return dataset
 
 
-def prepare_process(workplace: Workplace) -> None:
+@functools.cache
+def _facts_of(spec: DatasetSpec) -> DatasetFacts:
+    return dataset_facts(load_dataset(spec))
+
+
+def prepare_process(resources: Resources) -> None:
     """Makes this process use the share of the machine it was given, and no more."""
-    torch.set_num_threads(workplace.cpus)
-    if not workplace.gpus:
+    torch.set_num_threads(resources.cpus)
+    if not resources.gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray leaves every GPU visible to whoever asked for none
+
+
+def _device(attempt: Attempt) -> Device:
+    """The device an attempt is computed on here."""
+    resources = attempt.job.resources
+    kind = "cuda" if resources.gpus and torch.cuda.is_available() else "cpu"
+    return Device(torch=torch.device(kind), threads=resources.cpus, batch_size=attempt.batch_size)
 
 
 def run_attempt(
@@ -57,6 +74,7 @@ def run_attempt(
 ) -> Ended:
     """Runs one attempt to its end; whatever the variant's own code does wrong becomes an outcome."""
     started = time.monotonic()
+    store = Store(objects)
 
     def ended(outcome: Outcome, error: BaseException | None = None) -> Ended:
         return Ended(
@@ -65,13 +83,18 @@ def run_attempt(
             cause=_one_line(error) if error else "",
             last_lines=_last_lines(error) if error else (),
             seconds=time.monotonic() - started,
+            spoiled=isinstance(error, torch.AcceleratorError),
         )
 
     try:
         if attempt.job.stage is Stage.TRAIN:
-            _train(attempt.job, workplace, Store(objects), on_epoch)
+            _train(attempt, workplace, store, on_epoch)
         else:
-            _evaluate(attempt, workplace, Store(objects))
+            _evaluate(attempt, workplace, store)
+    except StoreFullError as error:
+        return ended(Outcome.DISK_FULL, error)
+    except CorruptFileError as error:
+        return ended(Outcome.INPUT_DAMAGED if store.put_aside(error.name) else Outcome.STORE_FAILED, error)
     except StoreError as error:
         return ended(Outcome.STORE_FAILED, error)
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -82,15 +105,16 @@ def run_attempt(
     return ended(Outcome.DONE)
 
 
-def _train(job: Job, workplace: Workplace, store: Store, on_epoch: Callable[[Epoch], None]) -> None:
-    if job.key[:16] in store.weights_names():
+def _train(attempt: Attempt, workplace: Workplace, store: Store, on_epoch: Callable[[Epoch], None]) -> None:
+    job = attempt.job
+    if store.has_weights(job):
         return
     dataset = workplace.dataset(job.dataset)
     epochs = train(
         job.variant,
         dataset.splits["train"],
         classes=len(dataset.class_names),
-        device=workplace.device(batch_size=1).torch,
+        device=_device(attempt).torch,
         checkpoint=store.read_checkpoint(job),
     )
     for epoch in epochs:
@@ -103,14 +127,14 @@ def _train(job: Job, workplace: Workplace, store: Store, on_epoch: Callable[[Epo
 
 def _evaluate(attempt: Attempt, workplace: Workplace, store: Store) -> None:
     job = attempt.job
-    if job.key[:16] in store.result_names(job.dataset):
+    if store.has_result(job):
         return
     started, started_at = time.monotonic(), datetime.now(UTC)
     dataset = workplace.dataset(job.dataset)
-    device = workplace.device(attempt.batch_size)
+    device = _device(attempt)
     classes = len(dataset.class_names)
     if job.weights_key:
-        weights = store.read_weights(job.weights_key)
+        weights = store.read_weights(job)
         predict = network_predictor(job.variant, weights, classes=classes, device=device)
     else:
         train_split = workplace.dataset(job.variant.train_on).splits["train"]

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from overlap.launcher import open_plan
 from overlap.plan import Stage
+from overlap.resources import Resources
 from overlap.schedule import Attempt, Outcome
 from overlap.work import Workplace
 
@@ -22,7 +24,7 @@ def bench(small_sweep):
     """A plan with its store, and the workplace of its workers."""
     plan, store = open_plan(small_sweep(epochs=1))
     store.write_sweep(plan.sweep.text, _lock(plan))
-    return plan, store, Workplace(datasets={spec.name: spec for spec in plan.sweep.datasets}, cpus=1, gpus=0.0)
+    return plan, store, Workplace(datasets={spec.name: spec for spec in plan.sweep.datasets}, facts=plan.datasets)
 
 
 def _lock(plan):
@@ -45,7 +47,7 @@ def executor(request, bench):
         from overlap.ray_executor import make_ray_executor
 
         stage = Stage.TRAIN if request.param == "tune" else Stage.EVALUATE
-        made = make_ray_executor(stage, workplace, store.objects.url, cluster)
+        made = make_ray_executor(stage, [Resources()], workplace, store.objects.url, cluster)
     yield made
     made.close()
 
@@ -56,12 +58,43 @@ def attempt_at(job, **changes):
 
 def run_all(executor, attempts):
     """Starts attempts as they fit and collects every end."""
-    waiting, ended = list(attempts), []
+    waiting, ended, running = list(attempts), [], 0
     while len(ended) < len(attempts):
-        while waiting and executor.free() > 0:
-            executor.start(waiting.pop(0))
-        ended += executor.wait()
+        running += start_some(executor, waiting)
+        ends = executor.wait() if running or waiting else []
+        running -= len(ends)
+        ended += ends
     return ended
+
+
+def start_some(executor, waiting):
+    """Starts as many waiting attempts as the executor offers to take; how many."""
+    demand = Counter(attempt.job.resources for attempt in waiting)
+    slots = executor.offer(demand).slots
+    starting = [a for needs, count in slots.items() for a in [w for w in waiting if w.job.resources == needs][:count]]
+    for attempt in starting:
+        waiting.remove(attempt)
+        executor.start(attempt)
+    return len(starting)
+
+
+def start_now(executor, attempts):
+    """Starts attempts, waiting for workers as long as it takes."""
+    waiting, deadline = list(attempts), time.monotonic() + DEADLINE_S
+    while waiting:
+        assert time.monotonic() < deadline
+        if not start_some(executor, waiting):
+            assert executor.wait() == []
+
+
+def next_end(executor):
+    """The next end of an attempt."""
+    deadline = time.monotonic() + DEADLINE_S
+    while time.monotonic() < deadline:
+        if ends := executor.wait():
+            return ends[0]
+        executor.offer({})
+    raise TimeoutError
 
 
 class TestExecutor:
@@ -119,22 +152,20 @@ def test_a_worker_that_is_killed_is_reported_and_replaced(bench, ray_here, stage
     from overlap.ray_executor import make_ray_executor
 
     plan, store, workplace = bench
-    executor = make_ray_executor(stage, workplace, store.objects.url, ray_here)
+    executor = make_ray_executor(stage, [Resources()], workplace, store.objects.url, ray_here)
     job = plan.training[0]
     endless = tuple((name, 10**5 if name == "epochs" else value) for name, value in job.variant.hyperparameters)
-    executor.start(attempt_at(job, hyperparameters=endless))
-    if stage is Stage.TRAIN:
-        executor.start(attempt_at(plan.training[1]))
-        (end,) = executor.wait()  # begins the Tuner, and gives the short one
-        assert end.outcome is Outcome.DONE
+    start_now(executor, [attempt_at(job, hyperparameters=endless)])
     deadline = time.monotonic() + DEADLINE_S
     while not list(Path(store.objects.url).glob("checkpoints/*.pt")):
         assert time.monotonic() < deadline
-        time.sleep(0.05)
+        assert executor.wait() == []
     for pid in workers_of(ray_here):
         os.kill(pid, signal.SIGKILL)
-    (end,) = executor.wait()
+    end = next_end(executor)
     assert end.outcome is Outcome.PROCESS_DIED
+    assert end.cause == "the process was killed, or exited, without a trace (out of memory?)"
+    assert end.node
     (end,) = run_all(executor, [attempt_at(plan.training[2])])
     assert end.outcome is Outcome.DONE
     executor.close()

@@ -3,6 +3,7 @@
 import pytest
 
 from overlap.errors import SweepFileError
+from overlap.resources import Resources
 from overlap.search_space import WORDS, Draw, Grid
 from overlap.spec import did_you_mean, read_sweep, sweep_schema
 
@@ -11,7 +12,7 @@ def test_a_sweep_file_becomes_a_sweep(sweep_text):
     text = sweep_text + "vary:\n  - {seed: [1, 2]}\nresources: {gpus: 0.25, cpus: 2}\n"
     sweep = read_sweep(text, path="s.yaml")
     assert (sweep.name, sweep.store, sweep.evaluate_on) == ("tiny", "store", ("digits",))
-    assert (sweep.gpus, sweep.cpus) == (0.25, 2)
+    assert sweep.resources == Resources(gpus=0.25, cpus=2)
     assert sweep.text == text
     digits, fonts = sweep.datasets
     assert digits.splits == (("train", 60), ("calibration", 20), ("test", 20))
@@ -26,7 +27,7 @@ def test_the_rest_of_a_dataset_can_be_a_split(sweep_text):
 
 def test_a_sweep_uses_no_gpu_and_one_cpu_unless_it_says_so(sweep_text):
     sweep = read_sweep(sweep_text, path="s.yaml")
-    assert (sweep.gpus, sweep.cpus, sweep.vary) == (0, 1, ())
+    assert (sweep.resources, sweep.vary) == (Resources(gpus=0.0, cpus=1), ())
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Commits, and what verification finds."""
 
+import contextlib
 import io
 import json
 from dataclasses import replace
@@ -9,14 +10,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import safetensors.numpy
 
 from overlap.errors import ArgumentError, CorruptFileError, StoreError, StoreMismatchError
-from overlap.store import Failure, Store, lock_of
+from overlap.store import Failure, Store, lock_of, open_objects
 from overlap.store.memory import MemoryObjects
 from overlap.store.rows import result_rows
 from overlap.store.schema import encode_result, hash_ids, matrix, payload_hash
-from overlap.store.store import open_objects
-from overlap.store.verify import verify
+from overlap.store.seals import parquet_problem, seal_parquet
+from overlap.store.verify import find_damage, put_aside, remember_sound, verify
 from overlap.variants import SCHEMA_VERSION, key_of
 
 FLIPS = 40
@@ -195,21 +197,26 @@ def test_a_store_as_it_was_written_has_no_damage(filled):
 
 
 @pytest.mark.parametrize("kind", ["results", "logits"])
-def test_no_flipped_byte_changes_the_payload_unseen(filled, jobs, kind):
+def test_every_flipped_bit_is_found_and_none_is_read_unseen(filled, jobs, kind):
     name = name_of(jobs[0], kind)
     whole, table = bytes_of(filled, name), filled.read(name).table
-    pages = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")  # what follows is Parquet's own footer
     rng = np.random.default_rng(0)
-    seen = 0
-    for position in rng.choice(pages, FLIPS, replace=False):
+    for position in [*rng.choice(len(whole), FLIPS, replace=False), *range(len(whole) - 8, len(whole))]:
         flipped = bytearray(whole)
         flipped[position] ^= 1 << rng.integers(8)
+        assert parquet_problem(bytes(flipped))
         filled.objects.replace(name, bytes(flipped))
-        if damaged(filled):
-            seen += 1
-        else:
-            assert filled.read(name).table.equals(table)
-    assert seen > FLIPS // 4
+        with contextlib.suppress(CorruptFileError, StoreMismatchError):
+            assert filled.read(name).table.to_pydict() == table.to_pydict()
+    assert damaged(filled) == {name}
+
+
+def test_other_readers_pass_the_seal_by(filled, jobs):
+    name = name_of(jobs[0])
+    content = bytes_of(filled, name)
+    assert parquet_problem(content) == ""
+    frame = pl.read_parquet(io.BytesIO(content))
+    assert frame["loss"].to_list() == filled.read(name).table.column("loss").to_pylist()
 
 
 @pytest.mark.parametrize("kind", ["results", "logits"])
@@ -252,6 +259,8 @@ def test_a_value_that_was_changed_with_right_checksums_is_found(filled, jobs):
     content = io.BytesIO()
     pq.write_table(table.set_column(3, "correct", correct), content, write_page_checksum=True)
     filled.objects.replace(name, content.getvalue())
+    assert damaged(filled) == {name}
+    filled.objects.replace(name, seal_parquet(content.getvalue()))
     assert [damage.problem for damage in verify(filled, deep=False)[1]] == [
         "the columns are not those that were hashed when they were written"
     ]
@@ -268,7 +277,7 @@ def test_reading_a_part_of_a_file_checks_the_pages_that_it_reads(filled, jobs):
         flipped = bytearray(whole)
         flipped[position] ^= 1
         filled.objects.replace(name, bytes(flipped))
-        with pytest.raises(CorruptFileError, match=r"is damaged \(.*\); delete it and launch again"):
+        with pytest.raises(CorruptFileError, match=r"is damaged \(.*\); launch again to make it anew"):
             filled.read(name, columns=["loss"])
         assert filled.read(name, columns=["label"]).table.num_rows == 30
 
@@ -293,29 +302,152 @@ def test_a_file_of_a_newer_schema_is_refused_and_found(filled, jobs, predictions
 # --- weights, checkpoints, failures, the lock file, analyses
 
 
+def weights_of(value=1.0):
+    return safetensors.numpy.save({"layer.weight": np.full((2, 3), value, np.float32), "bias": np.zeros(3, np.float32)})
+
+
+@pytest.fixture
+def trained(store, plan_of):
+    """A store with the weights of a plan's training, that job, and the job that evaluates it."""
+    plan = plan_of()
+    store.commit_weights(plan.training[0], weights_of())
+    return store, plan.training[0], plan.evaluation[0]
+
+
 def test_finished_weights_replace_their_checkpoint(store, plan_of):
+    plan = plan_of()
+    training, evaluation = plan.training[0], plan.evaluation[0]
+    assert store.read_checkpoint(training) is None
+    store.write_checkpoint(training, b"epoch 1")
+    store.write_checkpoint(training, b"epoch 2")
+    assert store.read_checkpoint(training) == b"epoch 2"
+    assert (store.weights_names(), store.has_weights(training)) == ({}, False)
+    store.commit_weights(training, weights_of())
+    assert store.has_weights(training)
+    assert store.read_checkpoint(training) is None
+    store.commit_weights(training, weights_of(2.0))
+    kept = safetensors.numpy.load(store.read_weights(evaluation))
+    assert kept["layer.weight"].tolist() == [[1.0] * 3] * 2
+    assert kept["bias"].tolist() == [0.0] * 3
+
+
+def test_weights_of_a_variant_that_was_renamed_are_found_by_their_key(trained):
+    store, _, evaluation = trained
+    renamed = replace(evaluation, variant=replace(evaluation.variant, name="another"))
+    assert store.read_weights(renamed) == store.read_weights(evaluation)
+
+
+def test_weights_that_are_not_there_are_a_store_error(store, plan_of):
+    job = plan_of().evaluation[0]
+    with pytest.raises(StoreError, match=f"no weights with key {job.weights_key[:16]} in 'memory:///weights'"):
+        store.read_weights(job)
+
+
+def test_every_flipped_byte_of_weights_is_found(trained):
+    store, _, evaluation = trained
+    (name,) = store.weights_names().values()
+    whole = bytes_of(store, name)
+    for position in range(len(whole)):
+        for bit in (1, 16, 128):
+            flipped = bytearray(whole)
+            flipped[position] ^= bit
+            store.objects.replace(name, bytes(flipped))
+            with pytest.raises(CorruptFileError, match="is damaged"):
+                store.read_weights(evaluation)
+    store.objects.replace(name, whole)
+    assert verify(store, deep=True) == (1, [])
+
+
+def test_swapped_weights_are_found(trained):
+    store, training, evaluation = trained
+    other = replace(training, key="0" * 64)
+    store.commit_weights(other, weights_of(3.0))
+    (mine, theirs) = (f"weights/{job.slug}.safetensors" for job in (training, other))
+    content = bytes_of(store, theirs)
+    store.objects.replace(theirs, bytes_of(store, mine))
+    store.objects.replace(mine, content)
+    assert [damage.name for damage in verify(store, deep=True)[1]] == sorted([mine, theirs])
+    with pytest.raises(CorruptFileError, match=f"the name says key {training.key[:16]}, the file 0000000000000000"):
+        store.read_weights(evaluation)
+
+
+@pytest.mark.parametrize("damage", [lambda c: c[:-1], lambda c: b"x" + c[1:], lambda c: c[:-1] + b"x", lambda _: b""])
+def test_a_damaged_checkpoint_counts_as_none(store, plan_of, damage):
     (job,) = plan_of().training
+    store.write_checkpoint(job, b"an epoch\nof training")
+    assert store.read_checkpoint(job) == b"an epoch\nof training"
+    name = f"checkpoints/{job.slug}.pt"
+    store.objects.replace(name, damage(bytes_of(store, name)))
     assert store.read_checkpoint(job) is None
-    store.write_checkpoint(job, b"epoch 1")
-    store.write_checkpoint(job, b"epoch 2")
-    assert store.read_checkpoint(job) == b"epoch 2"
-    assert store.weights_names() == {}
-    store.commit_weights(job, b"weights")
-    assert store.read_checkpoint(job) is None
-    assert store.read_weights(job.key) == b"weights"
-    store.commit_weights(job, b"others")
-    assert store.read_weights(job.key) == b"weights"
 
 
-def test_weights_that_are_not_there_are_a_store_error(store):
-    with pytest.raises(StoreError, match="no weights with key 0123456789abcdef in 'memory:///weights'"):
-        store.read_weights("0123456789abcdef" * 4)
+# --- what a launch looks at
+
+
+def flip_a_bit(store, name):
+    content = bytearray(bytes_of(store, name))
+    content[len(content) // 2] ^= 4
+    store.objects.replace(name, bytes(content))
+
+
+@pytest.mark.parametrize("kind", ["results", "logits"])
+def test_a_launch_reads_what_has_changed_since_it_was_whole(filled, jobs, kind):
+    remember_sound(filled)
+    assert find_damage(filled) == []
+    name = name_of(jobs[1], kind)
+    flip_a_bit(filled, name)
+    assert {damage.name for damage in find_damage(filled)} == {name}
+
+
+def test_a_launch_reads_results_that_it_never_saw(filled, jobs):
+    flip_a_bit(filled, name_of(jobs[1]))
+    assert {damage.name for damage in find_damage(filled)} == {name_of(jobs[1])}
+
+
+@pytest.mark.parametrize("kind", ["results", "logits"])
+def test_what_verify_has_found_is_found_again_by_the_next_launch(filled, jobs, kind):
+    name = name_of(jobs[1], kind)
+    flip_a_bit(filled, name)
+    remember_sound(filled)  # as if the disk had lost that bit behind everybody's back
+    assert find_damage(filled) == []
+    assert {damage.name for damage in verify(filled, deep=True)[1]} == {name}
+    assert {damage.name for damage in find_damage(filled)} == {name}
+
+
+def test_damage_is_put_aside_with_the_result_that_it_belongs_to(filled, jobs):
+    flip_a_bit(filled, name_of(jobs[0], "logits"))
+    flip_a_bit(filled, name_of(jobs[1]))
+    aside = put_aside(filled, verify(filled, deep=True)[1])
+    assert set(aside) == {name_of(jobs[0], "logits"), name_of(jobs[0]), name_of(jobs[1])}
+    assert filled.objects.names("quarantine") == sorted(f"quarantine/{name}.1" for name in aside)
+    assert filled.objects.names("results") == [name_of(jobs[2])]
+    assert filled.objects.names("logits") == sorted(name_of(job, "logits") for job in jobs[1:])
+    assert find_damage(filled) == []
+
+
+def test_a_result_without_its_logits_is_damage(filled, jobs):
+    filled.objects.delete(name_of(jobs[0], "logits"))
+    ((name, problem),) = [(one.name, one.problem) for one in find_damage(filled)]
+    assert name == name_of(jobs[0])
+    assert problem.endswith("has no logits beside it; launch again to make both")
+
+
+def test_the_same_name_can_be_put_aside_twice(filled, jobs):
+    name = name_of(jobs[0])
+    content = bytes_of(filled, name)
+    for _ in range(2):
+        assert filled.put_aside(name)
+        filled.objects.create(name, content)
+    assert filled.objects.names("quarantine") == [f"quarantine/{name}.{i}" for i in (1, 2)]
+    filled.objects.delete(name)
+    assert not filled.put_aside(name)
 
 
 def test_failures_come_back_as_they_were_written(store, jobs):
     failures = [
         Failure(
-            variant="ä", stage="train", dataset="digits", key=job.key, attempt=attempt, outcome="raised",
+            variant="ä", stage="train", dataset="digits", key=job.key, attempt=attempt, batch_size=8,
+            outcome="raised", node="n",
             cause="x\ny", last_lines=("a", "b"), final=attempt == 2, seconds=0.5,
         )
         for job in jobs[:1] for attempt in (1, 2)

@@ -16,7 +16,7 @@ from rich.progress import Progress as Bars
 from overlap.cli.output import console
 
 if TYPE_CHECKING:
-    from overlap.launcher import Progress
+    from overlap.loop import Progress
 
 LINE_EVERY_S = 10.0
 

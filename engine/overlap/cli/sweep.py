@@ -1,16 +1,19 @@
 """`overlap sweep`: plan, launch, status, retry, logs, schema."""
 
 import contextlib
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
 import overlap
 from overlap.cli import output
+from overlap.cli.interrupts import Interrupts
 from overlap.cli.progress import LiveView
+from overlap.supervise import CLUSTER_FAILED, INTERRUPTED, RAY_LOST, end_with, supervise, supervisor
 
 PARTIAL = 2
 
@@ -20,6 +23,14 @@ SweepFile = Annotated[Path, typer.Argument(help="A sweep file, such as sweeps/di
 Target = Annotated[str, typer.Argument(help="A sweep file or a store.", show_default=False)]
 StoreOption = Annotated[str | None, typer.Option("--store", help="Use this store, not the file's.")]
 AddressOption = Annotated[str | None, typer.Option("--address", help="A running Ray cluster; none starts a local one.")]
+MaxWorkers = Annotated[int | None, typer.Option("--max-workers", min=1, help="Run at most so many variants at once.")]
+MaxRestarts = Annotated[
+    int, typer.Option("--max-restarts", min=0, help="Start a lost driver or local Ray again so often in a row.")
+]
+AllowNewDataset = Annotated[
+    bool, typer.Option("--allow-new-dataset", help="Go on although a dataset has changed since the last launch.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Go on although another machine seems to be running this sweep.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -38,10 +49,11 @@ def plan(spec: SweepFile, *, store: StoreOption = None, json: Json = False) -> N
     """Show what a sweep expands to and what is left to do. Runs and writes nothing."""
     from overlap.launcher import take_stock
     from overlap.preflight import check_architectures
+    from overlap.store.verify import find_damage
 
     planned, opened = overlap.open_plan(spec, store=store)
     check_architectures(planned, planned.variants)
-    stock = take_stock(planned, opened)
+    stock = take_stock(planned, opened, damage=find_damage(opened))
     if json:
         output.print_json(output.plan_as_json(planned, stock))
     else:
@@ -50,32 +62,47 @@ def plan(spec: SweepFile, *, store: StoreOption = None, json: Json = False) -> N
 
 @app.command()
 def launch(
+    context: typer.Context,
     spec: SweepFile,
     *,
     store: StoreOption = None,
     executor: ExecutorOption = Executor.RAY,
-    address: AddressOption = None,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Also run what failed before.")] = False,
+    address: AddressOption = None,
+    max_workers: MaxWorkers = None,
+    max_restarts: MaxRestarts = 5,
+    allow_new_dataset: AllowNewDataset = False,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Run what the store lacks: train, evaluate, commit. Run it again to continue.
 
     Example: overlap sweep launch sweeps/digits.yaml
     """
-    _launch(spec, store=store, executor=executor, address=address, retry_failed=retry_failed, json=json)
+    where = _Where(address, max_workers, allow_new_dataset, force)
+    if executor is Executor.RAY and max_restarts and supervisor() is None:
+        raise typer.Exit(supervise(context.obj, max_restarts=max_restarts, say=output.print_error))
+    _launch(spec, store=store, executor=executor, retry_failed=retry_failed, where=where, json=json)
 
 
 @app.command()
 def retry(
+    context: typer.Context,
     spec: SweepFile,
     *,
     store: StoreOption = None,
     executor: ExecutorOption = Executor.RAY,
     address: AddressOption = None,
+    max_workers: MaxWorkers = None,
+    max_restarts: MaxRestarts = 5,
+    force: Force = False,
     json: Json = False,
 ) -> None:
     """Run what failed before, and whatever else is left."""
-    _launch(spec, store=store, executor=executor, address=address, retry_failed=True, json=json)
+    where = _Where(address, max_workers, allow_new_dataset=False, force=force)
+    if executor is Executor.RAY and max_restarts and supervisor() is None:
+        raise typer.Exit(supervise(context.obj, max_restarts=max_restarts, say=output.print_error))
+    _launch(spec, store=store, executor=executor, retry_failed=True, where=where, json=json)
 
 
 @app.command()
@@ -110,25 +137,45 @@ def schema() -> None:
     output.print_json(overlap.sweep_schema())
 
 
-def _launch(
-    spec: Path, *, store: str | None, executor: Executor, address: str | None, retry_failed: bool, json: bool
-) -> None:
-    from overlap.launcher import ExecutorKind
+class _Where(NamedTuple):
+    """The options of a launch, before anything heavy is imported."""
 
+    address: str | None
+    max_workers: int | None
+    allow_new_dataset: bool
+    force: bool
+
+
+def _launch(
+    spec: Path, *, store: str | None, executor: Executor, retry_failed: bool, where: _Where, json: bool
+) -> None:
+    from overlap.launcher import ExecutorKind, Options
+    from overlap.loop import Hooks
+
+    parent = supervisor()
+    if parent is not None:
+        end_with(parent)
     # Ray prints its events to standard output, whatever it is told: they go to standard error.
     view = LiveView(sys.stderr if json else sys.stdout)
-    with view, contextlib.redirect_stdout(sys.stderr):
+    with Interrupts() as asked_to_stop, view, contextlib.redirect_stdout(sys.stderr):
         summary = overlap.launch(
             spec,
             store=store,
             executor=ExecutorKind(executor.value),
-            address=address,
             retry_failed=retry_failed,
-            watch=view,
+            options=Options(**where._asdict()),
+            hooks=Hooks(watch=view, asked_to_stop=asked_to_stop, on_lost=_end_without_ray),
         )
     if json:
         output.print_json(output.summary_as_json(summary))
     else:
         output.print_summary(summary)
+    if summary.interrupted:
+        raise typer.Exit(INTERRUPTED)
     if any(job.state != "done" for job in summary.status.jobs):
         raise typer.Exit(PARTIAL)
+
+
+def _end_without_ray() -> None:
+    """Ends a driver that waits for a Ray which has died: nothing of its would ever come back."""
+    os._exit(RAY_LOST if supervisor() is not None else CLUSTER_FAILED)

@@ -1,10 +1,11 @@
 """What a sweep made, on disk: results, logits, weights, checkpoints, failures, analyses."""
 
+from overlap.store.addresses import open_objects
 from overlap.store.failures import Failure
 from overlap.store.lockfile import LockFile, lock_of
 from overlap.store.objects import MissingObjectError, Objects
 from overlap.store.rows import Predictions, round_logits
-from overlap.store.store import Store, open_objects
+from overlap.store.store import Store
 
 __all__ = [
     "Failure",

@@ -13,9 +13,11 @@ class Failure:
     dataset: str
     key: str
     attempt: int
+    batch_size: int
     outcome: str
     cause: str
     last_lines: tuple[str, ...]
+    node: str
     final: bool
     seconds: float
 

@@ -4,15 +4,17 @@ import contextlib
 import errno
 import fcntl
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from overlap.errors import LaunchHeldError, StoreError
+from overlap.errors import LaunchHeldError, StoreError, StoreFullError
 from overlap.store.objects import MissingObjectError
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 STALE_TEMPORARY_S = 3600.0
 LOCK_NAME = ".launch.lock"
 
@@ -26,10 +28,13 @@ class LocalObjects:
 
     def names(self, prefix: str) -> list[str]:
         """The files below a folder, sorted."""
+        return list(self.stamps(prefix))
+
+    def stamps(self, prefix: str) -> dict[str, str]:
+        """Size, time of change and inode of the files below a folder."""
         with _as_store_error("list", self.root / prefix):
-            files = [path for path in (self.root / prefix).rglob("*") if path.is_file()]
-        names = (str(path.relative_to(self.root)) for path in files if not path.name.startswith("."))
-        return sorted(names)
+            found = {str(path.relative_to(self.root)): _stamp(path) for path in _files(self.root / prefix)}
+        return {name: found[name] for name in sorted(found) if found[name]}
 
     def open(self, name: str) -> BinaryIO:
         """The file, opened for reading."""
@@ -43,7 +48,7 @@ class LocalObjects:
     def create(self, name: str, content: bytes) -> bool:
         """Writes a private file, then links it to its name, which fails if the name is taken."""
         target = self.root / name
-        with _as_store_error("write", target), _temporary(target, content) as temporary:
+        with _as_store_error("write", target, len(content)), _temporary(target, content) as temporary:
             try:
                 os.link(temporary, target)
             except FileExistsError:
@@ -54,7 +59,7 @@ class LocalObjects:
     def replace(self, name: str, content: bytes) -> None:
         """Writes a private file, then renames it."""
         target = self.root / name
-        with _as_store_error("write", target), _temporary(target, content) as temporary:
+        with _as_store_error("write", target, len(content)), _temporary(target, content) as temporary:
             os.replace(temporary, target)  # noqa: PTH105 - os.link's sibling, and as explicit
             _sync_folder(target.parent)
 
@@ -113,12 +118,34 @@ def _temporary(target: Path, content: bytes) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _as_store_error(action: str, path: Path) -> Iterator[None]:
+def _as_store_error(action: str, path: Path, size: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = "; free some space and run the same command again" if error.errno == errno.ENOSPC else ""
-        raise StoreError(f"cannot {action} '{path}': {error.strerror}{hint}") from error
+        message = f"cannot {action} '{path}': {error.strerror}"
+        if error.errno in _FULL:
+            raise StoreFullError(f"{message}; this file alone needs {size / 1e6:.1f} MB") from error
+        raise StoreError(message) from error
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Everything below a folder but folders and names with a dot; skips what vanishes meanwhile."""
+    for parent, _, names in os.walk(folder, onerror=_raise_unless_gone):
+        yield from (Path(parent, name) for name in names if not name.startswith("."))
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise error
+
+
+def _stamp(path: Path) -> str:
+    """A file's stamp; empty if it is none, or has vanished."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return ""
+    return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}" if stat.S_ISREG(status.st_mode) else ""
 
 
 def _sync_folder(folder: Path) -> None:

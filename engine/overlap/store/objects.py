@@ -20,6 +20,14 @@ class Objects(Protocol):
         """The names below a folder (`results/v1/digits`), sorted; empty if there is no such folder."""
         ...
 
+    def stamps(self, prefix: str) -> dict[str, str]:
+        """What `names` gives, in that order, each with a short text that changes whenever its content does.
+
+        An object that comes or goes meanwhile may be listed or not; that is no error. Stamps of two
+        different objects or places say nothing about each other.
+        """
+        ...
+
     def open(self, name: str) -> BinaryIO:
         """A seekable reader.
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from overlap.errors import CorruptFileError, StoreMismatchError
 from overlap.store.rows import Predictions, result_rows
+from overlap.store.seals import seal_parquet
 from overlap.variants import SCHEMA_VERSION, canonical_json, key_of
 
 ROW_GROUP = 10_000
@@ -71,9 +72,9 @@ def read_table(
         check_schema_version(footer.get("schema_version", ""), name)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CorruptFileError(f"'{name}' is damaged ({reason}); delete it and launch again") from error
+        raise CorruptFileError(f"'{name}' is damaged ({reason}); launch again to make it anew", name=name) from error
     if footer.pop("footer_sha256", "") != _footer_hash(footer):
-        raise CorruptFileError(f"'{name}' is damaged (its footer has changed); delete it and launch again")
+        raise CorruptFileError(f"'{name}' is damaged (its footer has changed); launch again to make it anew", name=name)
     return Stored(table=table, footer=footer)
 
 
@@ -89,14 +90,14 @@ def check_schema_version(version: str, name: str) -> None:
         )
 
 
-def stored_problems(stored: Stored, key16: str) -> list[str]:
-    """What is wrong with a whole file that could be read: its key, its config or its payload."""
+def stored_problems(stored: Stored, key16: str, *, whole: bool = True) -> list[str]:
+    """What is wrong with a file that could be read: its key, its config or, if it was read whole, its payload."""
     footer, problems = stored.footer, []
     if not footer.get("key", "").startswith(key16):
         problems.append(f"the name says key {key16}, the footer {footer.get('key', 'nothing')[:16]}")
     if key_of(footer.get("config_json", "")) != footer.get("key"):
         problems.append("the key is not the hash of the configuration in the footer")
-    if payload_hash(stored.table) != footer.get("payload_sha256"):
+    if whole and payload_hash(stored.table) != footer.get("payload_sha256"):
         problems.append("the columns are not those that were hashed when they were written")
     return problems
 
@@ -139,7 +140,7 @@ def _encode(table: pa.Table, footer: Mapping[str, str]) -> bytes:
         write_page_checksum=True,
         row_group_size=ROW_GROUP,
     )
-    return sink.getvalue()
+    return seal_parquet(sink.getvalue())
 
 
 def _footer_hash(footer: Mapping[str, str]) -> str:

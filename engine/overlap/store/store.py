@@ -1,6 +1,7 @@
 """Store: where each thing lies, and the order in which a result is committed."""
 
 import io
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -8,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from overlap.errors import ArgumentError, CorruptFileError, StoreError, StoreMismatchError
+from overlap.errors import ArgumentError, CorruptFileError, StoreError
 from overlap.plan import Job
 from overlap.store.failures import Failure, decode_failure, encode_failure
-from overlap.store.local import LOCK_NAME, LocalObjects
 from overlap.store.lockfile import LockFile, decode_lock, encode_lock, lock_version
 from overlap.store.objects import MissingObjectError, Objects
 from overlap.store.rows import Predictions
@@ -24,27 +24,12 @@ from overlap.store.schema import (
     matrix,
     read_table,
 )
+from overlap.store.seals import seal_checkpoint, seal_weights, unseal_checkpoint, weights_problem
+from overlap.variants import slug
 
+QUARANTINE = "quarantine"
 SWEEP = "sweep.yaml"
 LOCK = "sweep.lock.json"
-
-
-def open_objects(url: str) -> Objects:
-    """The place a store's address names.
-
-    Raises:
-        StoreMismatchError: the path is a file, or a folder with other things in it.
-        StoreError: object stores are not supported yet.
-    """
-    if "://" in url:
-        raise StoreError(f"'{url}': only folders can be stores so far; give a path")
-    root = Path(url)
-    if root.exists() and not root.is_dir():
-        raise StoreMismatchError(f"store '{url}' is a file; expected a folder, or a path that does not exist yet")
-    known = {LOCK, LOCK_NAME, SWEEP}
-    if root.is_dir() and any(root.iterdir()) and not any((root / name).exists() for name in known):
-        raise StoreMismatchError(f"store '{url}' holds files of something else; give an empty or new folder")
-    return LocalObjects(root.absolute())
 
 
 class Store:
@@ -68,7 +53,7 @@ class Store:
             CorruptFileError: it cannot be read.
         """
         try:
-            content = self._read(LOCK)
+            content = self.read_bytes(LOCK)
         except MissingObjectError:
             return None
         name = f"{self.objects.url}/{LOCK}"
@@ -76,7 +61,7 @@ class Store:
             check_schema_version(lock_version(content), name)
             return decode_lock(content)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise CorruptFileError(f"'{name}' is damaged ({error}); delete it and launch the sweep again") from error
+            raise CorruptFileError(f"'{name}' is damaged ({error}); launch the sweep again to write it anew") from error
 
     def require_lock(self) -> LockFile:
         """The expansion of the sweep that made this store.
@@ -94,6 +79,10 @@ class Store:
     def result_names(self, dataset: str) -> dict[str, str]:
         """First 16 digits of the key -> name of the result file, for every committed result."""
         return self._by_key(f"results/v1/{dataset}")
+
+    def has_result(self, job: Job) -> bool:
+        """True if this very job's result is there: another attempt at it has won."""
+        return self._exists(f"results/v1/{job.dataset}/{job.slug}.parquet")
 
     def commit(self, job: Job, predictions: Predictions, footer: Mapping[str, str]) -> bool:
         """Publishes a job's logits, then its result; True if this attempt's result is the one kept.
@@ -119,7 +108,8 @@ class Store:
         stored = self.read(name)
         logits_NC = matrix(stored.table, "logits").astype(np.float16, copy=False)
         if logits_NC.shape != predictions.logits_NC.shape:
-            raise CorruptFileError(f"'{name}' holds {logits_NC.shape} logits, expected {predictions.logits_NC.shape}")
+            message = f"'{name}' holds {logits_NC.shape} logits, expected {predictions.logits_NC.shape}"
+            raise CorruptFileError(message, name=name)
         return replace(predictions, logits_NC=logits_NC, temperature=float(stored.footer["temperature"]))
 
     def read(self, name: str, *, columns: list[str] | None = None, groups: list[int] | None = None) -> Stored:
@@ -133,30 +123,40 @@ class Store:
         """First 16 digits of the key -> name of the weights file, for every finished training."""
         return self._by_key("weights")
 
+    def has_weights(self, job: Job) -> bool:
+        """True if a training job's weights are there."""
+        return self._exists(f"weights/{job.slug}.safetensors")
+
     def commit_weights(self, job: Job, content: bytes) -> None:
         """Publishes a variant's trained weights and forgets its checkpoint."""
-        self.objects.create(f"weights/{job.slug}.safetensors", content)
+        self.objects.create(f"weights/{job.slug}.safetensors", seal_weights(content, job.key))
         self.objects.delete(f"checkpoints/{job.slug}.pt")
 
-    def read_weights(self, key: str) -> bytes:
-        """The weights with this key.
+    def read_weights(self, job: Job) -> bytes:
+        """The weights that an evaluation job reads, as safetensors.
 
         Raises:
             StoreError: there are none; the training they come from has not finished.
+            CorruptFileError: they are not what was written.
         """
-        name = self.weights_names().get(key[:16])
-        if name is None:
-            raise StoreError(f"no weights with key {key[:16]} in '{self.objects.url}/weights'")
-        return self._read(name)
+        name = f"weights/{slug(job.variant.name, job.weights_key)}.safetensors"
+        if not self._exists(name):  # trained under another name, by the same key
+            name = self.weights_names().get(job.weights_key[:16], "")
+        if not name:
+            raise StoreError(f"no weights with key {job.weights_key[:16]} in '{self.objects.url}/weights'")
+        content = self.read_bytes(name)
+        if problem := weights_problem(content, job.weights_key):
+            raise CorruptFileError(f"'{name}' is damaged ({problem}); launch again to train it anew", name=name)
+        return content
 
     def write_checkpoint(self, job: Job, content: bytes) -> None:
         """Keeps the last epoch of an unfinished training."""
-        self.objects.replace(f"checkpoints/{job.slug}.pt", content)
+        self.objects.replace(f"checkpoints/{job.slug}.pt", seal_checkpoint(content))
 
     def read_checkpoint(self, job: Job) -> bytes | None:
-        """The last epoch of an unfinished training, or None."""
+        """The last epoch of an unfinished training; None if there is none, or not as it was written."""
         try:
-            return self._read(f"checkpoints/{job.slug}.pt")
+            return unseal_checkpoint(self.read_bytes(f"checkpoints/{job.slug}.pt"))
         except MissingObjectError:
             return None
 
@@ -167,14 +167,15 @@ class Store:
         self.objects.replace(f"failures/{job.slug}.{failure.attempt}.json", encode_failure(failure))
 
     def failures(self) -> list[Failure]:
-        """Every failed attempt, in the order of the files' names."""
-        return [self._read_failure(name) for name in self.objects.names("failures")]
+        """Every failed attempt, in the order of the files' names; damaged records count as none."""
+        records = (self._read_failure(name) for name in self.objects.names("failures"))
+        return [record for record in records if record is not None]
 
-    def _read_failure(self, name: str) -> Failure:
+    def _read_failure(self, name: str) -> Failure | None:
         try:
-            return decode_failure(self._read(name))
-        except (ValueError, TypeError, KeyError) as error:
-            raise CorruptFileError(f"'{name}' is no failure record ({error}); delete it") from error
+            return decode_failure(self.read_bytes(name))
+        except (ValueError, TypeError, KeyError, MissingObjectError):
+            return None  # its variant is run again
 
     # --- analyses
 
@@ -189,11 +190,37 @@ class Store:
     def read_analysis(self, dataset: str, table: str) -> pl.DataFrame | None:
         """An analysis table, or None if it has not been made."""
         try:
-            return pl.read_parquet(io.BytesIO(self._read(f"analysis/{dataset}/{table}.parquet")))
+            return pl.read_parquet(io.BytesIO(self.read_bytes(f"analysis/{dataset}/{table}.parquet")))
         except MissingObjectError:
             return None
 
-    def _read(self, name: str) -> bytes:
+    # --- any object
+
+    def put_aside(self, name: str) -> bool:
+        """Moves an object into the quarantine; False if it was gone already."""
+        try:
+            content = self.read_bytes(name)
+        except MissingObjectError:
+            return False
+        copies = itertools.count(1)
+        while not self.objects.create(f"{QUARANTINE}/{name}" + f".{next(copies)}", content):
+            pass
+        self.objects.delete(name)
+        return True
+
+    def _exists(self, name: str) -> bool:
+        try:
+            self.objects.open(name).close()
+        except MissingObjectError:
+            return False
+        return True
+
+    def read_bytes(self, name: str) -> bytes:
+        """The content of any object.
+
+        Raises:
+            MissingObjectError: there is no such object.
+        """
         with self.objects.open(name) as file:
             return file.read()
 

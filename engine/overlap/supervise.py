@@ -1,0 +1,104 @@
+"""Keeps a launch going: a driver that was killed, or whose local Ray has died, starts again and resumes.
+
+The driver is a child process in a process group of its own, so that a signal reaches it once, through
+its supervisor. Everything it has made is in the store: starting it again is all there is to do.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+
+INTERRUPTED = 130
+RAY_LOST = 70  # between driver and supervisor only; see `errors` for what a user sees
+CLUSTER_FAILED = 5
+SUPERVISOR = "OVERLAP_SUPERVISOR"  # in the driver's environment: the process that watches over it
+HEALTHY_S = 600.0  # a driver that lived so long starts with a clean record
+LONGEST_PAUSE_S = 10.0
+PARENT_POLL_S = 0.5
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def supervise(arguments: Sequence[str], *, max_restarts: int, say: Callable[[str], None]) -> int:
+    """Runs `overlap` with these arguments in a driver of its own, again after each loss.
+
+    Args:
+        arguments: of the command line, without the program.
+        max_restarts: how often in a row a lost driver is started again.
+        say: told about each restart.
+
+    Returns:
+        The exit code of the last driver.
+    """
+    restarts = 0
+    while True:
+        began = time.monotonic()
+        code, signalled = _run_driver(arguments)
+        if signalled and code in (INTERRUPTED, *(-number for number in _SIGNALS)):
+            return INTERRUPTED
+        if code >= 0 and code != RAY_LOST:
+            return code
+        restarts = 0 if time.monotonic() - began > HEALTHY_S else restarts
+        reason = "its local Ray died" if code == RAY_LOST else f"it was killed by {signal.Signals(-code).name}"
+        if signalled or restarts == max_restarts:
+            say(f"the driver was lost: {reason}; run the same command again to continue")
+            return INTERRUPTED if signalled else CLUSTER_FAILED
+        pause_s = min(2.0**restarts - 1, LONGEST_PAUSE_S)
+        restarts += 1
+        say(f"the driver was lost: {reason}; starting it again, {restarts} of at most {max_restarts} times in a row")
+        time.sleep(pause_s)
+
+
+def supervisor() -> int | None:
+    """The process that watches over this one; None if nobody does."""
+    number = os.environ.get(SUPERVISOR, "")
+    return int(number) if number.isdigit() and int(number) == os.getppid() else None
+
+
+def end_with(parent: int) -> None:
+    """Lets this process end as soon as its supervisor is gone, however that went."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_POLL_S)
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=watch, daemon=True, name="supervised").start()
+
+
+def _run_driver(arguments: Sequence[str]) -> tuple[int, bool]:
+    """The exit code of one driver, and whether somebody asked it to stop."""
+    environment = {**os.environ, SUPERVISOR: str(os.getpid())}
+    with _forwarding() as relay:
+        driver = subprocess.Popen([sys.executable, "-m", "overlap", *arguments], env=environment, process_group=0)  # noqa: S603
+        relay.driver = driver
+        return driver.wait(), bool(relay.received)
+
+
+class _Relay:
+    """Passes signals on to the driver; the third one kills it."""
+
+    def __init__(self) -> None:
+        self.driver: subprocess.Popen[bytes] | None = None
+        self.received = 0
+
+    def __call__(self, number: int, _frame: FrameType | None) -> None:
+        self.received += 1
+        if self.driver is not None:
+            self.driver.send_signal(number if self.received < 3 else signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _forwarding() -> Iterator[_Relay]:
+    relay = _Relay()
+    before = {number: signal.signal(number, relay) for number in _SIGNALS}
+    try:
+        yield relay
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,59 @@
+"""Why a worker's process died: a breadcrumb that outlives it, and a deadline that ends it from within."""
+
+import contextlib
+import faulthandler
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from overlap.schedule import Outcome
+
+LAST_LINES = 12
+_TIMEOUT = re.compile(r"^Timeout \(([\d:.]+)\)!")
+_FATAL = re.compile(r"^Fatal Python error: (.+)$", re.MULTILINE)
+_FRAME = re.compile(r'^  File "([^"]+)", line (\d+) in (\S+)', re.MULTILINE)
+
+
+class Breadcrumb:
+    """A file that says what a process was doing when it died: Python's fault handler writes it.
+
+    The fault handler needs neither the interpreter's lock nor a sane heap, so that it also speaks for
+    code that is stuck or crashes outside Python.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.touch(mode=0o600)
+        self.file = path.open("ab", buffering=0)
+
+    @contextlib.contextmanager
+    def watching(self, timeout_s: float) -> Iterator[Callable[[], None]]:
+        """Ends this process if the context stays open for so long; calling what it gives starts anew."""
+        self.file.truncate(0)
+        faulthandler.enable(self.file)
+
+        def start_anew() -> None:
+            faulthandler.dump_traceback_later(timeout_s, exit=True, file=self.file)
+
+        start_anew()
+        try:
+            yield start_anew
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+            self.file.truncate(0)
+
+
+def read_death(breadcrumb: str) -> tuple[Outcome, str, tuple[str, ...]]:
+    """How a process died by its breadcrumb: the outcome, one line, and the last lines.
+
+    >>> read_death("Timeout (0:01:00)!")[:2]
+    (<Outcome.TIMED_OUT: 'timed out'>, 'no end within 0:01:00')
+    """
+    lines = tuple(breadcrumb.rstrip().splitlines()[:LAST_LINES])
+    frame = _FRAME.search(breadcrumb)
+    where = f" in {frame[3]} ({Path(frame[1]).name}, line {frame[2]})" if frame else ""
+    if timeout := _TIMEOUT.match(breadcrumb):
+        return Outcome.TIMED_OUT, f"no end within {timeout[1]}{where}", lines
+    if fatal := _FATAL.search(breadcrumb):
+        return Outcome.PROCESS_DIED, f"the process died of a {fatal[1].lower()}{where}", lines
+    return Outcome.PROCESS_DIED, "the process was killed, or exited, without a trace (out of memory?)", lines
