@@ -26,7 +26,7 @@ def make_ray_executor(
     Raises:
         ClusterError: a variant asks for more than any machine of the cluster has.
     """
-    startable = require_feasible(needs)
+    elastic = require_feasible(list(needs))
     if stage is Stage.TRAIN:
-        return TuneExecutor(workplace, store_url, cluster, max_workers)
-    return ActorPool(workplace, store_url, cluster, startable, max_workers)
+        return TuneExecutor(workplace, store_url, cluster, elastic=elastic, max_workers=max_workers)
+    return ActorPool(workplace, store_url, cluster, elastic=elastic, max_workers=max_workers)

@@ -5,9 +5,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ray
-from ray._private import state as ray_state  # what Ray's own libraries ask for draining nodes and node types
+from ray._private import state as ray_state  # what Ray's own libraries ask for draining nodes
+from ray.core.generated import autoscaler_pb2
 from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -16,6 +18,8 @@ from overlap.resources import ACCELERATOR_LABEL, Machine, Resources
 
 AUTOSCALER_WAIT_S = 20.0
 READ_S = 20.0
+STATUS_S = 10.0
+POLL_S = 0.5
 
 
 def alive_nodes() -> dict[str, Machine]:
@@ -24,43 +28,90 @@ def alive_nodes() -> dict[str, Machine]:
     return {node["NodeID"]: _machine(node) for node in nodes if node["Alive"]}
 
 
-def startable_machines() -> list[Machine]:
-    """The kinds of machine that the cluster's autoscaler may start; empty without an autoscaler.
-
-    Ray does not tell their labels here: a request for a label is not checked against them.
-    """
-    config = ray_state.state.get_cluster_config()
-    groups = config.node_group_configs if config else []
-    return [
-        Machine(
-            cpus=group.resources.get("CPU", 0), gpus=group.resources.get("GPU", 0), labels=None, most=group.max_count
-        )
-        for group in groups
-        if group.max_count
-    ]
-
-
 def draining_nodes() -> frozenset[str]:
     """Nodes that were told they will be taken away: what runs there may end, nothing more may start."""
     return frozenset(ray_state.state.get_draining_nodes())
 
 
-def require_feasible(needs: Iterable[Resources]) -> list[Machine]:
-    """The machines that an autoscaler may start, if every request fits on some machine that is there or may come.
+def require_feasible(needs: Iterable[Resources]) -> bool:
+    """Whether an autoscaler is there to start more nodes, if every request can be met by it or by a node that is there.
 
     Raises:
-        ClusterError: one does not, so that its variants would wait for ever.
+        ClusterError: one cannot, so that its variants would wait for ever.
     """
     deadline = time.monotonic() + AUTOSCALER_WAIT_S
-    while True:
-        there, startable = list(alive_nodes().values()), startable_machines()
-        lacking = [one for one in needs if not any(_could_hold(machine, one) for machine in (*there, *startable))]
+    while not (elastic := _has_autoscaler()):
+        there = list(alive_nodes().values())
+        lacking = [
+            one for one in needs if not any(machine.holds(choice) for machine in there for choice in _choices(one))
+        ]
+        # A head that holds nothing itself may have an autoscaler that needs some seconds to start.
+        if lacking and (any(machine.cpus for machine in there) or time.monotonic() > deadline):
+            raise ClusterError(_infeasible(lacking[0]))
         if not lacking:
-            return startable
-        # A head that holds nothing itself waits for its autoscaler, which tells what it may start after some seconds.
-        if startable or any(machine.cpus for machine in there) or time.monotonic() > deadline:
-            raise ClusterError(_infeasible(lacking[0], [*there, *startable]))
-        time.sleep(0.5)
+            return False
+        time.sleep(POLL_S)
+    for one in needs:
+        if not any(_can_be_met(choice) for choice in _choices(one)):
+            raise ClusterError(_infeasible(one))
+    return elastic
+
+
+def _choices(needs: Resources) -> list[Resources]:
+    return [needs] if needs.on_demand_after_s is None else [needs, widened(needs)]
+
+
+def _cluster_status() -> Any:  # noqa: ANN401 - a message of Ray's, whose generated classes have no types
+    worker: Any = ray._private.worker.global_worker  # noqa: SLF001 - where Ray's own `ray status` asks
+    messages: Any = autoscaler_pb2
+    return messages.GetClusterStatusReply.FromString(worker.gcs_client.get_cluster_status(timeout_s=STATUS_S))
+
+
+def _has_autoscaler() -> bool:
+    return bool(_cluster_status().autoscaling_state.last_seen_cluster_resource_state_version)
+
+
+def _can_be_met(needs: Resources) -> bool:
+    """Asks the autoscaler itself, which knows every kind of node that it may start.
+
+    A request of this kind is made and, once the autoscaler has seen it, is among the infeasible ones or not.
+    """
+    if any(machine.holds(needs) for machine in alive_nodes().values()):
+        return True
+    asking: Any = ray.remote(_Request).options(
+        num_cpus=needs.cpus, num_gpus=needs.gpus, label_selector=needs.selector() or None
+    )
+    request = asking.remote()
+    try:
+        deadline, seen_at = time.monotonic() + AUTOSCALER_WAIT_S, 0
+        while time.monotonic() < deadline:
+            status = _cluster_status()
+            asked = status.cluster_resource_state.pending_resource_requests
+            if not seen_at and any(_is_for(needs, each.request) for each in asked):
+                seen_at = status.cluster_resource_state.cluster_resource_state_version
+            state = status.autoscaling_state
+            if seen_at and state.last_seen_cluster_resource_state_version >= seen_at:
+                return not any(_is_for(needs, each) for each in state.infeasible_resource_requests)
+            time.sleep(POLL_S)
+        return True  # nobody said no
+    finally:
+        ray.kill(request)
+
+
+class _Request:
+    """An actor that is asked for only to learn whether it could be placed."""
+
+
+def _is_for(needs: Resources, request: Any) -> bool:  # noqa: ANN401
+    bundle = {"CPU": float(needs.cpus), "GPU": float(needs.gpus)}
+    labels = {
+        each.label_key: frozenset(each.label_values)
+        for one in request.label_selectors
+        for each in one.label_constraints
+    }
+    return {name: count for name, count in request.resources_bundle.items() if count} == {
+        name: count for name, count in bundle.items() if count
+    } and labels == needs.labels()
 
 
 def widened(needs: Resources) -> Resources:
@@ -95,11 +146,6 @@ def breadcrumb_path() -> Path:
     return Path(node.get_logs_dir_path(), f"overlap-{os.getpid()}.txt")
 
 
-def _could_hold(machine: Machine, needs: Resources) -> bool:
-    choices = [needs] if needs.on_demand_after_s is None else [needs, widened(needs)]
-    return any(machine.holds(choice) for choice in choices)
-
-
 def _machine(node: dict[str, dict[str, float]]) -> Machine:
     resources = node["Resources"]
     labels = {key: str(value) for key, value in node.get("Labels", {}).items()}
@@ -109,9 +155,9 @@ def _machine(node: dict[str, dict[str, float]]) -> Machine:
     return Machine(cpus=resources.get("CPU", 0), gpus=resources.get("GPU", 0), labels=labels)
 
 
-def _infeasible(needs: Resources, machines: list[Machine]) -> str:
-    kinds = "; ".join(dict.fromkeys(str(machine) for machine in machines)) or "no machine at all"
+def _infeasible(needs: Resources) -> str:
+    kinds = "; ".join(dict.fromkeys(str(machine) for machine in alive_nodes().values())) or "none"
     return (
-        f"a variant asks for {needs}, which no machine of the cluster has ({kinds}): "
-        "change 'resources' in the sweep file, or add nodes"
+        f"a variant asks for {needs}, which no node of the cluster has, nor any that its autoscaler may start "
+        f"(there now: {kinds}): change 'resources' in the sweep file, or add nodes"
     )

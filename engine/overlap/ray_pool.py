@@ -82,14 +82,15 @@ class ActorPool:
         workplace: Workplace,
         store_url: str,
         cluster: Cluster,
-        startable: list[Machine],
+        *,
+        elastic: bool,
         max_workers: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.workplace = workplace
         self.store_url = store_url
         self.cluster = cluster
-        self.startable = startable
+        self.elastic = elastic
         self.max_workers = max_workers
         self.clock = clock
         self.starting: dict[_Ref, _Member] = {}
@@ -115,7 +116,7 @@ class ActorPool:
         usable = self.nodes.keys() - self.left_out - self.draining
         return Offer(
             slots={needs: idle[needs] for needs in demand if idle[needs]},
-            elsewhere=bool(self.startable) or len(usable) > 1,
+            elsewhere=self.elastic or len(usable) > 1,
         )
 
     def start(self, attempt: Attempt) -> None:
@@ -184,7 +185,7 @@ class ActorPool:
         """How many actors may serve these needs: with an autoscaler no limit but the user's own."""
         others = sum(member.needs != needs for member in self._members())
         by_user = max(self.max_workers - others, 0) if self.max_workers else sys.maxsize
-        if self.startable:
+        if self.elastic:
             return by_user
         usable = [machine for node, machine in self.nodes.items() if node not in self.left_out | self.draining]
         asked = self._asked(needs)

@@ -48,10 +48,13 @@ class TuneExecutor:
     restores nothing: epochs are checkpointed in the store, and the schedule decides what runs again.
     """
 
-    def __init__(self, workplace: Workplace, store_url: str, cluster: Cluster, max_workers: int | None = None) -> None:
+    def __init__(
+        self, workplace: Workplace, store_url: str, cluster: Cluster, *, elastic: bool, max_workers: int | None = None
+    ) -> None:
         self.workplace = workplace
         self.store_url = store_url
         self.cluster = cluster
+        self.elastic = elastic
         self.max_workers = max_workers
         self.started: list[Attempt] = []
         self.running: dict[int, Attempt] = {}
@@ -63,7 +66,7 @@ class TuneExecutor:
 
     def offer(self, demand: Mapping[Resources, int]) -> Offer:
         """No limit: Tune queues what does not fit, and asks the autoscaler for it."""
-        elsewhere = len(ray_nodes.alive_nodes().keys() - self.left_out) > 1 or bool(ray_nodes.startable_machines())
+        elsewhere = self.elastic or len(ray_nodes.alive_nodes().keys() - self.left_out) > 1
         return Offer(slots=dict.fromkeys(demand, sys.maxsize), elsewhere=elsewhere)
 
     def start(self, attempt: Attempt) -> None:

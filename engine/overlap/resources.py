@@ -47,16 +47,19 @@ class Resources:
     on_demand_after_s: float | None = None
     timeout_s: float = TIMEOUT_S
 
-    def selector(self, *, without_nodes: frozenset[str] = frozenset()) -> dict[str, str]:
-        """Ray's label selector for the machines that will do."""
+    def labels(self) -> dict[str, frozenset[str]]:
+        """The labels that a machine must have, each with the values that will do."""
         wanted = {}
         if self.accelerators:
-            wanted[ACCELERATOR_LABEL] = f"in({','.join(self.accelerators)})"
+            wanted[ACCELERATOR_LABEL] = frozenset(self.accelerators)
         if self.market:
-            wanted[MARKET_LABEL] = self.market
-        if without_nodes:
-            wanted[NODE_LABEL] = f"!in({','.join(sorted(without_nodes))})"
+            wanted[MARKET_LABEL] = frozenset([self.market])
         return wanted
+
+    def selector(self, *, without_nodes: frozenset[str] = frozenset()) -> dict[str, str]:
+        """Ray's label selector for the machines that will do."""
+        wanted = {label: f"in({','.join(sorted(values))})" for label, values in self.labels().items()}
+        return {**wanted, NODE_LABEL: f"!in({','.join(sorted(without_nodes))})"} if without_nodes else wanted
 
     def __str__(self) -> str:
         parts = [f"{self.cpus} CPUs", f"{self.gpus:g} GPUs"]
@@ -67,19 +70,15 @@ class Resources:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """A machine that is there, or that an autoscaler may start: up to `most` of this kind.
-
-    `labels` are None where they cannot be known.
-    """
+    """A machine of a cluster: what it has in all, and its labels."""
 
     cpus: float
     gpus: float
-    labels: Mapping[str, str] | None
-    most: int = 1
+    labels: Mapping[str, str]
 
     def holds(self, resources: Resources) -> int:
         """How many variants with these resources fit on one such machine at once."""
-        if self.labels is not None and not _suits(self.labels, resources):
+        if any(self.labels.get(label, "") not in values for label, values in resources.labels().items()):
             return 0
         by_cpus = int(self.cpus // resources.cpus)
         if not resources.gpus:
@@ -89,15 +88,8 @@ class Machine:
         return min(by_cpus, by_gpus)
 
     def __str__(self) -> str:
-        told = {key: value for key, value in (self.labels or {}).items() if key in (ACCELERATOR_LABEL, MARKET_LABEL)}
-        return ", ".join([f"{self.cpus:g} CPUs and {self.gpus:g} GPUs", *told.values()])
-
-
-def _suits(labels: Mapping[str, str], resources: Resources) -> bool:
-    accelerator, market = labels.get(ACCELERATOR_LABEL, ""), labels.get(MARKET_LABEL, "")
-    return (not resources.accelerators or accelerator in resources.accelerators) and (
-        not resources.market or market == resources.market
-    )
+        told = [self.labels[label] for label in (ACCELERATOR_LABEL, MARKET_LABEL) if self.labels.get(label)]
+        return ", ".join([f"{self.cpus:g} CPUs and {self.gpus:g} GPUs", *told])
 
 
 def accelerators_with(memory_gib: float, among: tuple[str, ...] = ()) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import sys
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -155,9 +156,8 @@ def _launch(
     parent = supervisor()
     if parent is not None:
         end_with(parent)
-    # Ray prints its events to standard output, whatever it is told: they go to standard error.
     view = LiveView(sys.stderr if json else sys.stdout)
-    with Interrupts() as asked_to_stop, view, contextlib.redirect_stdout(sys.stderr):
+    with Interrupts() as asked_to_stop, view, _without_rays_own_words():
         summary = overlap.launch(
             spec,
             store=store,
@@ -174,6 +174,13 @@ def _launch(
         raise typer.Exit(INTERRUPTED)
     if any(job.state != "done" for job in summary.status.jobs):
         raise typer.Exit(PARTIAL)
+
+
+@contextlib.contextmanager
+def _without_rays_own_words() -> Iterator[None]:
+    """Drops what Ray prints to standard output whatever it is told; all that matters in it is said by us."""
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
 
 
 def _end_without_ray() -> None:

@@ -15,6 +15,7 @@ from overlap.store.objects import MissingObjectError, Objects
 NAME = ".lease.json"
 HEARTBEAT_S = 10.0
 PATIENCE_S = 3 * HEARTBEAT_S
+GOODBYE_S = 10.0  # a store in trouble must not keep a launch from ending
 
 
 @contextlib.contextmanager
@@ -44,8 +45,7 @@ def held(
         yield
     finally:
         stop.set()
-        heart.join(heartbeat_s)  # a store in trouble must not keep a launch from ending
-        lease.give_back()
+        heart.join(GOODBYE_S)
 
 
 def _beat(lease: "_Lease", stop: threading.Event, heartbeat_s: float) -> None:
@@ -53,6 +53,7 @@ def _beat(lease: "_Lease", stop: threading.Event, heartbeat_s: float) -> None:
         with contextlib.suppress(StoreError):  # the next beat may get through
             if not lease.renew():
                 return
+    lease.give_back()
 
 
 class _Lease:

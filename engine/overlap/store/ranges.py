@@ -8,6 +8,8 @@ import obstore
 from obstore.exceptions import PreconditionError
 
 from overlap.errors import StoreError
+from overlap.store.objects import MissingObjectError
+from overlap.store.remote_causes import is_missing_object
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -33,11 +35,16 @@ def open_ranges(store: "ObjectStore", name: str, patiently: Patiently) -> Binary
     """A reader of one version of an object; a large one that is replaced meanwhile cannot be read on.
 
     Raises:
-        FileNotFoundError: there is no such object.
+        MissingObjectError: there is no such object.
     """
 
     def request() -> bytes | Ranges:
-        found = obstore.get(store, name)
+        try:
+            found = obstore.get(store, name)
+        except FileNotFoundError as error:
+            if is_missing_object(error):
+                raise MissingObjectError(name) from None
+            raise
         if found.meta["size"] <= WHOLE_BYTES:
             return bytes(found.bytes())
         return Ranges(store, name, found.meta, patiently)

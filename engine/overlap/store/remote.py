@@ -13,11 +13,10 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import GCSStore, S3Store
 
-from overlap.errors import StoreError
+from overlap.errors import StoreError, StoreFullError
 from overlap.store.addresses import read_address
-from overlap.store.objects import MissingObjectError
 from overlap.store.ranges import open_ranges
-from overlap.store.remote_causes import cause_of
+from overlap.store.remote_causes import cause_of, is_missing_object
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
@@ -76,13 +75,15 @@ class RemoteObjects:
     def stamps(self, prefix: str) -> dict[str, str]:
         """The entity tags below a folder; time of change and size where the store gives none."""
         found: dict[str, str] = {}
+        folder = f"{prefix.rstrip('/')}/" if prefix else ""
 
         def request() -> None:  # goes on where the last try ended
-            for page in obstore.list(self._store, prefix.rstrip("/") or None, offset=max(found, default=None)):
+            for page in obstore.list(self._store, folder.rstrip("/") or None, offset=max(found, default=None)):
                 found.update({meta["path"]: meta["e_tag"] or _stamp(meta) for meta in page})
 
         self._patiently("list", prefix, request)
-        return {name: found[name] for name in sorted(found) if not name.rpartition("/")[2].startswith(".")}
+        below = (name for name in sorted(found) if name and name.startswith(folder))  # consoles mark folders themselves
+        return {name: found[name] for name in below if not name.rpartition("/")[2].startswith(".")}
 
     def open(self, name: str) -> BinaryIO:
         """A small object whole, or a reader that fetches the parts of a large one as they are read."""
@@ -90,10 +91,7 @@ class RemoteObjects:
         def patiently(request: Callable[[], T]) -> T:
             return self._patiently("read", name, request)
 
-        try:
-            return open_ranges(self._store, name, patiently)
-        except FileNotFoundError:
-            raise MissingObjectError(name) from None
+        return open_ranges(self._store, name, patiently)
 
     def create(self, name: str, content: bytes) -> bool:
         """Puts the object if its name is free.
@@ -129,14 +127,17 @@ class RemoteObjects:
             try:
                 obstore.delete(self._store, name)
             except FileNotFoundError as error:
-                if "NoSuchBucket" in str(error):
+                if not is_missing_object(error):
                     raise
 
         self._patiently("delete", name, request)
 
     def _is_own(self, name: str, attempt: str, body: bytes | None) -> bool:
         """Whether this call's own earlier try made the object; compares content if the store keeps no attributes."""
-        stored = obstore.get(self._store, name, options={"head": True}).attributes.get(ATTEMPT)
+        try:
+            stored = obstore.get(self._store, name, options={"head": True}).attributes.get(ATTEMPT)
+        except FileNotFoundError:
+            raise OSError("the name was taken, and is free again") from None
         if stored is not None or body is None:
             return stored == attempt
         return bytes(obstore.get(self._store, name).bytes()) == body
@@ -145,7 +146,6 @@ class RemoteObjects:
         """Tries until it succeeds, fails for good, or time is up.
 
         Raises:
-            FileNotFoundError: there is nothing to read.
             StoreError: it failed.
         """
         start, tries = time.monotonic(), 0
@@ -155,14 +155,13 @@ class RemoteObjects:
                 return request()
             except _FAILURES as error:
                 cause = cause_of(error, self._address.scheme)
-                if action == "read" and isinstance(error, FileNotFoundError) and cause.patience_s:
-                    raise
             pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(tries - 1, 16)) * random.uniform(0.5, 1)  # noqa: S311
             spent_s = time.monotonic() - start
             if spent_s + pause_s > min(self._patience_s, cause.patience_s):
                 trials = f", tried {tries} times in {spent_s:.0f} s" if cause.patience_s else ""
                 message = f"cannot {action} '{self.url}/{name}': {cause.reason}{trials}; {cause.advice}"
-                raise StoreError(message) from None  # the cause's own text may hold tokens
+                kind = StoreFullError if cause.full else StoreError
+                raise kind(message) from None  # the cause's own text may hold tokens
             time.sleep(pause_s)
 
     def _client_for(self, size: int) -> AnyStore:

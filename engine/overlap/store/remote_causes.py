@@ -16,6 +16,7 @@ _KIND = re.compile(r"kind: HttpErrorKind::(\w+)|HttpError \{\s+kind: (\w+)")
 _METADATA = re.compile(r"169\.254\.\d|/latest/(api/token|meta-data)|computeMetadata|metadata\.google")
 _EXPIRED = {"ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
 _AGAIN = {"RequestTimeout", "BadDigest", "IncompleteBody", "OperationAborted", "SlowDown"}  # whatever their status
+_FULL = {"QuotaExceeded", "XMinioStorageFull"}
 _AGAIN_STATUS = {408, 409, 425, 429}
 _NEVER_STATUS = {501, 505}
 
@@ -27,6 +28,7 @@ class Cause:
     reason: str
     advice: str
     patience_s: float = 0.0
+    full: bool = False
 
 
 def cause_of(error: Exception, scheme: str) -> Cause:
@@ -43,6 +45,8 @@ def cause_of(error: Exception, scheme: str) -> Cause:
         if scheme == "s3":
             advice += "; ~/.aws is not read, 'aws configure export-credentials --format env' prints what to set"
         return Cause(reason="there are no credentials", advice=advice, patience_s=CREDENTIALS_PATIENCE_S)
+    if code in _FULL or status == 507:
+        return Cause(reason=reason, advice="make room or raise the quota, and run the same command again", full=True)
     if isinstance(error, PermissionDeniedError | UnauthenticatedError) or status in {401, 403} or code in _EXPIRED:
         advice = f"check {CREDENTIALS[scheme]}: they must be allowed to list, read and write there"
         return Cause(reason=reason, advice=advice)
@@ -52,10 +56,15 @@ def cause_of(error: Exception, scheme: str) -> Cause:
     if "configured region" in text or status in {301, 307, 308}:
         return Cause(reason="the bucket is in another region", advice="set AWS_REGION to the bucket's")
     final = (400 <= status < 500 and status not in _AGAIN_STATUS) or status in _NEVER_STATUS
-    if isinstance(error, ValueError) or (final and code not in _AGAIN and not isinstance(error, FileNotFoundError)):
+    if isinstance(error, ValueError) or "invalid path" in text or (final and code not in _AGAIN):
         return Cause(reason=reason, advice="the store does not understand the request; check the address and endpoint")
     advice = "nothing that was stored is lost: run the same command again when the store answers"
     return Cause(reason=reason, advice=advice, patience_s=math.inf)
+
+
+def is_missing_object(error: FileNotFoundError) -> bool:
+    """False if it is the bucket that is missing."""
+    return "NoSuchBucket" not in str(error)
 
 
 def _first_line(text: str) -> str:
