@@ -5,10 +5,10 @@ UV := $(VENV)/bin/uv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check clean
+.PHONY: help demo test simulate check s3-ceph clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # uv installs ten times faster than pip; bytecode is compiled because Ray starts a process per worker.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -26,11 +26,18 @@ demo: $(VENV)/.installed  ## launch sweeps/digits.yaml, analyze it and write its
 test: $(VENV)/.installed  ## run all tests
 	$(BIN)/pytest -q --doctest-modules
 
+simulate: $(VENV)/.installed  ## print the simulated history of one seed: make simulate SEED=7
+	$(BIN)/python tests/faults/simulation.py $(SEED)
+
 check: $(VENV)/.installed  ## everything CI asks: format, lint, types, tests
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) test
+
+# Wants Debian's ceph-mon, ceph-osd and radosgw; everything it starts is private and ends with it.
+s3-ceph: $(VENV)/.installed  ## run the tests of object stores against a real Ceph gateway
+	OVERLAP_TEST_S3=ceph $(BIN)/pytest -q -m s3 tests/contract tests/servers
 
 clean:  ## remove the environment and what runs made
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

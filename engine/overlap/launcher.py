@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from overlap.errors import CorruptFileError, StoreFullError, StoreMismatchError
+from overlap.errors import CorruptFileError, StoreError, StoreFullError, StoreMismatchError
 from overlap.loop import Hooks, run_attempts
 from overlap.plan import Job, Plan, Stage
 from overlap.preflight import check_architectures, plan_sweep, read_sweep_file
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from overlap.ray_cluster import Cluster
 
 FIRST_BATCH_SIZE = 256
+FIRST_CONTACT_S = 30.0  # of a bucket that may not be there, or not under this address
 MAX_ROUNDS = 3  # damage found by a worker is made good in the next round
 BYTES_OF_AN_EXAMPLE = 64  # of a result, beside two bytes a class of its logits
 
@@ -75,7 +76,7 @@ def open_plan(path: Path, *, store: str | None = None) -> tuple[Plan, Store]:
         StoreMismatchError: the store belongs to something else.
     """
     plan = plan_sweep(read_sweep_file(path))
-    opened = Store(open_objects(store or plan.sweep.store))
+    opened = Store(open_objects(store or plan.sweep.store, patience_s=FIRST_CONTACT_S))
     lock = _lock_of_store(opened)
     if lock is not None and lock.name != plan.sweep.name:
         raise StoreMismatchError(
@@ -143,9 +144,12 @@ def launch(
     damage = find_damage(opened)
     stock = take_stock(plan, opened, retry_failed=retry_failed, damage=damage)
     if stock.complete and not damage and lock == lock_of(plan):
+        with contextlib.suppress(StoreError):  # it may be one that we can only read
+            remember_sound(opened)
         return Summary(status=status(opened), resumed=len(stock.done), ran=0)
     check_architectures(plan, [job.variant for job in (*stock.training, *stock.evaluation)])
     with _held(opened.objects, force=options.force):
+        opened = Store(open_objects(opened.objects.url))  # it answers: from now on, with patience
         aside = put_aside(opened, find_damage(opened))
         opened.write_sweep(plan.sweep.text, lock_of(plan))
         with _executors(plan, opened.objects, executor, options, hooks) as make_executor:
@@ -259,11 +263,12 @@ def _executors(
 @contextlib.contextmanager
 def _held(objects: Objects, *, force: bool) -> Iterator[None]:
     """Keeps a second launch of the same store away, asks whether the store can be relied on, and tidies it."""
-    if not isinstance(objects, LocalObjects):
-        probe(objects)
-        with held(objects, force=force):
+    if isinstance(objects, LocalObjects):
+        with objects.launch_lock():
+            objects.remove_stale_temporaries()
+            probe(objects)
             yield
         return
-    with objects.launch_lock():
-        objects.remove_stale_temporaries()
+    with held(objects, force=force):
+        probe(objects)
         yield

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import time
 import pytest
 
 from overlap.cli import run
-from overlap.errors import LaunchHeldError, StoreError
+from overlap.errors import LaunchHeldError, StoreError, StoreFullError
 from overlap.store.local import LOCK_NAME, LocalObjects
 from overlap.store.memory import MemoryObjects
 from overlap.store.objects import MissingObjectError
@@ -20,8 +21,10 @@ from overlap.store.objects import MissingObjectError
 RIVALS = 8
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", pytest.param("s3", marks=pytest.mark.s3)])
 def objects(request, tmp_path):
+    if request.param == "s3":
+        return request.getfixturevalue("s3").objects()
     return LocalObjects(tmp_path / "store") if request.param == "local" else MemoryObjects()
 
 
@@ -105,6 +108,23 @@ class TestObjects:
         with objects.open("a") as file:
             assert file.seek(-3, io.SEEK_END) == 7
             assert file.read() == b"789"
+            assert file.seek(2) == 2
+            assert file.read(3) == b"234"
+            assert file.tell() == 5
+
+    def test_a_large_object_is_read_in_any_order(self, objects):
+        content = random.Random(7).randbytes(20_000_000)
+        objects.create("a", content)
+        with objects.open("a") as file:
+            for start, size in ((-8, 8), (17_000_000, 100), (3, 2_500_000), (9_999_999, 1)):
+                at = file.seek(start, io.SEEK_END if start < 0 else io.SEEK_SET)
+                assert file.read(size) == content[at : at + size]
+            file.seek(1)
+            assert file.read() == content[1:]
+            assert file.read() == b""
+            assert file.read(5) == b""
+            file.seek(30_000_000)
+            assert file.read() == b""
 
     def test_opening_what_is_not_there_says_so(self, objects):
         with pytest.raises(MissingObjectError, match=r"results/v1/x\.parquet"):
@@ -118,6 +138,44 @@ class TestObjects:
 
     def test_a_folder_that_is_not_there_has_no_names(self, objects):
         assert objects.names("nothing/here") == []
+        assert objects.stamps("nothing/here") == {}
+
+    def test_names_that_start_with_a_dot_are_not_listed(self, objects):
+        for name in (".a", "r/.b", "r/c"):
+            objects.create(name, b"x")
+            assert read(objects, name) == b"x"
+        assert objects.names("") == ["r/c"]
+        assert objects.names("r") == ["r/c"]
+
+    def test_stamps_have_the_names_in_order(self, objects):
+        for name in ("r/b", "r/a/z", "rr/c", "r/a.z", "r/a/y"):
+            objects.create(name, b"")
+        assert list(objects.stamps("r")) == objects.names("r") == sorted(objects.names("r"))
+
+    def test_a_stamp_changes_with_the_content_and_only_then(self, objects):
+        for name in ("r/a", "r/b"):
+            objects.create(name, b"first")
+        before = objects.stamps("r")
+        assert objects.create("r/a", b"other") is False
+        assert objects.stamps("r") == before
+        objects.replace("r/a", b"other")  # as long as the first
+        after = objects.stamps("r")
+        assert after["r/a"] != before["r/a"]
+        assert after["r/b"] == before["r/b"]
+
+    def test_objects_that_come_and_go_meanwhile_disturb_no_listing(self, objects):
+        objects.create("r/stays", b"x")
+
+        def work(i):
+            for turn in range(20):
+                if i < 4:
+                    objects.create(f"r/{i}/{turn}", b"x")
+                    objects.delete(f"r/{i}/{turn}")
+                elif "r/stays" not in objects.stamps("r"):
+                    return False
+            return True
+
+        assert all(in_threads(work))
 
     def test_deleting_twice_is_as_deleting_once(self, objects):
         objects.create("a/b", b"x")
@@ -218,8 +276,8 @@ def test_a_full_disk_is_a_store_error_that_leaves_nothing(local, write, monkeypa
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    message = r"cannot write '.*/a/b': No space left on device; free some space and run the same command again"
-    with pytest.raises(StoreError, match=message):
+    message = r"cannot write '.*/a/b': No space left on device; this file alone needs 0\.0 MB"
+    with pytest.raises(StoreFullError, match=message):
         getattr(local, write)("a/b", b"x")
     assert list((local.root / "a").iterdir()) == []
 

@@ -22,7 +22,8 @@ def answer(status, code):
         (GenericError(answer(409, "ConditionalRequestConflict")), "409 ConditionalRequestConflict", FOREVER),
         (GenericError("HTTP error: error sending request"), "HTTP error: error sending request", FOREVER),
         (OSError("got 3 bytes, expected 4"), "got 3 bytes, expected 4", FOREVER),
-        (FileNotFoundError(answer(404, "NoSuchKey")), "404 NoSuchKey", FOREVER),
+        (FileNotFoundError(answer(404, "NoSuchKey")), "404 NoSuchKey", 0),
+        (GenericError("Encountered object with invalid path: Path x"), "Encountered object with invalid path", 0),
         (FileNotFoundError(answer(404, "NoSuchBucket")), "there is no such bucket", 0),
         (GenericError(answer(404, "NoSuchBucket")), "there is no such bucket", 0),
         (PermissionDeniedError(answer(403, "AccessDenied")), "403 AccessDenied", 0),
@@ -50,3 +51,10 @@ def test_no_query_and_no_quotation_is_repeated():
 
 def test_the_advice_names_the_credentials_of_its_cloud():
     assert "GOOGLE_APPLICATION_CREDENTIALS" in cause_of(PermissionDeniedError("x"), "gs").advice
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, "QuotaExceeded"), (507, "XMinioStorageFull"), (507, "")])
+def test_a_store_without_room_is_full(status, code):
+    cause = cause_of(PermissionDeniedError(answer(status, code)), "s3")
+    assert cause.full
+    assert cause.patience_s == 0

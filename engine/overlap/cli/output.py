@@ -106,6 +106,8 @@ def print_summary(summary: "Summary") -> None:
         typer.echo(f"sweep {status.name}: nothing left to do, all {summary.resumed} results are there")
         typer.echo(f"store {status.store}")
         return
+    for name in summary.put_aside:
+        typer.echo(f"damaged and put aside: {name}")
     typer.echo(f"{summary.ran} results made now, {summary.resumed} were there before")
     print_status(status)
 
@@ -119,7 +121,13 @@ def print_failures(failures: Sequence["Failure"]) -> None:
 
 def summary_as_json(summary: "Summary") -> Mapping[str, object]:
     """What `sweep launch --json` prints."""
-    return {**status_as_json(summary.status), "resumed": summary.resumed, "ran": summary.ran}
+    return {
+        **status_as_json(summary.status),
+        "resumed": summary.resumed,
+        "ran": summary.ran,
+        "put_aside": list(summary.put_aside),
+        "interrupted": summary.interrupted,
+    }
 
 
 def status_as_json(status: "Status") -> Mapping[str, object]:

@@ -52,7 +52,7 @@ class LiveView:
     def __call__(self, progress: "Progress") -> None:
         """Shows one event."""
         ended, total = progress.done + progress.failed, self._total(progress)
-        note = f"{progress.running} running" + (f", {progress.failed} failed" if progress.failed else "")
+        note = _note(progress)
         if progress.last is not None and progress.last.cause:
             job = progress.last.attempt.job
             self.console.print(f"{job.variant.name}: {progress.last.cause}", markup=False, style="yellow")
@@ -71,3 +71,12 @@ class LiveView:
         due = last or now - self.last_line > LINE_EVERY_S
         self.last_line = now if due else self.last_line
         return due
+
+
+def _note(progress: "Progress") -> str:
+    """What is worth knowing beside how far it is."""
+    parts = [f"{progress.running} running"]
+    parts += [f"{progress.failed} failed"] if progress.failed else []
+    parts += [f"{progress.left_out} nodes left out"] if progress.left_out else []
+    parts += ["stopping"] if progress.stopping else []
+    return ", ".join(parts)

@@ -32,10 +32,11 @@ class BucketAddress:
         return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/")
 
 
-def open_objects(url: str) -> Objects:
+def open_objects(url: str, *, patience_s: float | None = None) -> Objects:
     """The place a store's address names.
 
-    A bucket is not contacted yet: `overlap.store.probe` does that.
+    A bucket is not contacted yet: `overlap.store.probe` does that. `patience_s` is how long a request to
+    it is tried again; by default long enough to sit out a storage service's bad quarter of an hour.
 
     Raises:
         StoreMismatchError: the address is of no kind we know or holds a secret; or the path is a
@@ -44,9 +45,9 @@ def open_objects(url: str) -> Objects:
     if not _SCHEME.match(url) and not _BARE_SCHEME.match(url):
         return _open_folder(url)
     address = read_address(url)
-    from overlap.store.remote import RemoteObjects  # obstore: only who has a bucket waits for it
+    from overlap.store.remote import PATIENCE_S, RemoteObjects  # obstore: only who has a bucket waits for it
 
-    return RemoteObjects(str(address))
+    return RemoteObjects(str(address), patience_s=PATIENCE_S if patience_s is None else patience_s)
 
 
 def _open_folder(url: str) -> LocalObjects:

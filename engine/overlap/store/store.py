@@ -140,11 +140,14 @@ class Store:
             CorruptFileError: they are not what was written.
         """
         name = f"weights/{slug(job.variant.name, job.weights_key)}.safetensors"
-        if not self._exists(name):  # trained under another name, by the same key
+        try:
+            content = self.read_bytes(name)
+        except MissingObjectError:  # trained under another name, by the same key
             name = self.weights_names().get(job.weights_key[:16], "")
-        if not name:
-            raise StoreError(f"no weights with key {job.weights_key[:16]} in '{self.objects.url}/weights'")
-        content = self.read_bytes(name)
+            if not name:
+                where = f"'{self.objects.url}/weights'"
+                raise StoreError(f"no weights with key {job.weights_key[:16]} in {where}") from None
+            content = self.read_bytes(name)
         if problem := weights_problem(content, job.weights_key):
             raise CorruptFileError(f"'{name}' is damaged ({problem}); launch again to train it anew", name=name)
         return content
