@@ -1,18 +1,24 @@
 """What every executor must do; one class, run on each of them."""
 
+import io
 import os
 import signal
+import sys
 import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
+from overlap.errors import ClusterError
 from overlap.launcher import open_plan
 from overlap.plan import Stage
 from overlap.resources import Resources
 from overlap.schedule import Attempt, Outcome
+from overlap.store import Store
+from overlap.store.local import LocalObjects
 from overlap.work import Workplace
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
@@ -154,8 +160,7 @@ def test_a_worker_that_is_killed_is_reported_and_replaced(bench, ray_here, stage
     plan, store, workplace = bench
     executor = make_ray_executor(stage, [Resources()], workplace, store.objects.url, ray_here)
     job = plan.training[0]
-    endless = tuple((name, 10**5 if name == "epochs" else value) for name, value in job.variant.hyperparameters)
-    start_now(executor, [attempt_at(job, hyperparameters=endless)])
+    start_now(executor, [attempt_at(with_epochs(job, 10**5))])
     deadline = time.monotonic() + DEADLINE_S
     while not list(Path(store.objects.url).glob("checkpoints/*.pt")):
         assert time.monotonic() < deadline
@@ -169,3 +174,89 @@ def test_a_worker_that_is_killed_is_reported_and_replaced(bench, ray_here, stage
     (end,) = run_all(executor, [attempt_at(plan.training[2])])
     assert end.outcome is Outcome.DONE
     executor.close()
+
+
+@pytest.mark.ray
+def test_a_training_that_was_killed_goes_on_where_it_was_and_ends_with_the_same_weights(bench, ray_here, tmp_path):
+    from overlap.executor import InProcessExecutor
+    from overlap.ray_executor import make_ray_executor
+
+    plan, store, workplace = bench
+    attempt = attempt_at(with_epochs(plan.training[0], 40))
+    reference = Store(LocalObjects(tmp_path / "reference"))
+    run_all(InProcessExecutor(workplace, reference.objects), [attempt])
+
+    executor = make_ray_executor(Stage.TRAIN, [Resources()], workplace, store.objects.url, ray_here)
+    start_now(executor, [attempt])
+    assert executor.wait() == []  # begins the Tuner
+    before = wait_for_epoch(store, attempt.job, after=1)
+    for pid in workers_of(ray_here):
+        os.kill(pid, signal.SIGKILL)
+    assert next_end(executor).outcome is Outcome.PROCESS_DIED
+    last = epoch_of(store, attempt.job)
+    start_now(executor, [replace(attempt, number=2)])
+    assert executor.wait() == []
+    assert wait_for_epoch(store, attempt.job, after=last) > last >= before
+    assert next_end(executor).outcome is Outcome.DONE
+    executor.close()
+    (expected,), (actual,) = reference.weights_names().values(), store.weights_names().values()
+    assert store.read_bytes(actual) == reference.read_bytes(expected)
+
+
+def with_epochs(job, epochs):
+    changed = tuple((name, epochs if name == "epochs" else value) for name, value in job.variant.hyperparameters)
+    return replace(job, variant=replace(job.variant, hyperparameters=changed))
+
+
+def epoch_of(store, job):
+    """The last epoch that is checkpointed, or -1."""
+    content = store.read_checkpoint(job)
+    return -1 if content is None else int(torch.load(io.BytesIO(content), weights_only=True)["epoch"])
+
+
+def wait_for_epoch(store, job, *, after):
+    """The first checkpointed epoch that is later than another one; the training may be through by then."""
+    deadline = time.monotonic() + DEADLINE_S
+    while (epoch := epoch_of(store, job)) <= after:
+        assert time.monotonic() < deadline
+        if store.has_weights(job):
+            return sys.maxsize
+        time.sleep(0.01)
+    return epoch
+
+
+@pytest.mark.ray
+def test_workers_that_cannot_start_end_the_run_with_the_reason(bench, ray_here):
+    from overlap.ray_executor import make_ray_executor
+
+    plan, store, workplace = bench
+    store.objects.delete("sweep.lock.json")  # as on a node that does not share the store's folder
+    executor = make_ray_executor(Stage.EVALUATE, [Resources()], workplace, store.objects.url, ray_here)
+    with pytest.raises(ClusterError, match=r"workers cannot start: .*is not there on every node"):
+        run_all(executor, [attempt_at(plan.training[0])])
+    executor.close()
+
+
+@pytest.mark.ray
+def test_no_more_workers_than_the_user_allows(bench, ray_here):
+    from overlap.ray_executor import make_ray_executor
+
+    _, store, workplace = bench
+    executor = make_ray_executor(Stage.EVALUATE, [Resources()], workplace, store.objects.url, ray_here, max_workers=1)
+    for _ in range(5):
+        assert sum(executor.offer({Resources(): 7}).slots.values()) <= 1
+        executor.wait()
+    assert len(executor.idle) + len(executor.starting) == 1
+    assert executor.offer({}).slots == {}
+    assert (executor.idle, executor.starting) == ([], {})
+    executor.close()
+
+
+@pytest.mark.ray
+def test_what_no_machine_has_is_refused_before_anything_starts(bench, ray_here):
+    from overlap.ray_executor import make_ray_executor
+
+    _, store, workplace = bench
+    needs = Resources(cpus=512, gpus=1)
+    with pytest.raises(ClusterError, match="a variant asks for 512 CPUs and 1 GPUs, which no node of the cluster has"):
+        make_ray_executor(Stage.EVALUATE, [needs], workplace, store.objects.url, ray_here)
