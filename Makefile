@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate check s3-ceph clean
+.PHONY: help demo test simulate check s3-ceph bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,10 @@ check: $(VENV)/.installed  ## everything CI asks: format, lint, types, tests
 # Wants Debian's ceph-mon, ceph-osd and radosgw; everything it starts is private and ends with it.
 s3-ceph: $(VENV)/.installed  ## run the tests of object stores against a real Ceph gateway
 	OVERLAP_TEST_S3=ceph $(BIN)/pytest -q -m s3 tests/contract tests/servers
+
+# Minutes, on a machine with nothing else to do. Nothing is asserted.
+bench: $(VENV)/.installed  ## measure what the engine costs, beside Ray Tune
+	$(BIN)/python tests/benchmarks/engine_overhead.py
 
 clean:  ## remove the environment and what runs made
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
