@@ -1,12 +1,13 @@
 """One variant over one dataset -> predictions; torch and scikit-learn, no Ray."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from overlap.datasets import Dataset, Split
 from overlap.models import build_network, estimator_logits, make_estimator
@@ -56,13 +57,19 @@ def estimator_predictor(
         return images.flatten(start_dim=1).double().numpy()
 
     def predict(split: Split) -> NDArray[np.float32]:
-        with threadpool_limits(device.threads):
+        with _thread_pools().limit(limits=device.threads):
             return estimator_logits(estimator, features(split), classes)
 
     estimator = make_estimator(variant)
-    with threadpool_limits(device.threads):
+    with _thread_pools().limit(limits=device.threads):
         estimator.fit(features(train), train.labels_N)
     return predict
+
+
+@functools.cache
+def _thread_pools() -> ThreadpoolController:
+    """The libraries with threads of their own; finding them takes milliseconds."""
+    return ThreadpoolController()
 
 
 def evaluate(predict: Callable[[Split], NDArray[np.float32]], dataset: Dataset) -> Predictions:

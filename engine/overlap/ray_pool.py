@@ -113,7 +113,7 @@ class ActorPool:
         for needs in {**dict.fromkeys(demand), **dict.fromkeys(member.needs for member in self._members())}:
             self._resize(needs, demand.get(needs, 0))
         idle = Counter(member.needs for member in self.idle)
-        usable = self.nodes.keys() - self.left_out - self.draining
+        usable = self.nodes.keys() - self._avoided() - self.draining
         return Offer(
             slots={needs: idle[needs] for needs in demand if idle[needs]},
             elsewhere=self.elastic or len(usable) > 1,
@@ -187,7 +187,7 @@ class ActorPool:
         by_user = max(self.max_workers - others, 0) if self.max_workers else sys.maxsize
         if self.elastic:
             return by_user
-        usable = [machine for node, machine in self.nodes.items() if node not in self.left_out | self.draining]
+        usable = [machine for node, machine in self.nodes.items() if node not in self._avoided() | self.draining]
         asked = self._asked(needs)
         return min(by_user, max(1, sum(machine.holds(asked) for machine in usable)))
 
@@ -196,7 +196,7 @@ class ActorPool:
         options = ray.remote(Worker).options(
             num_cpus=asked.cpus,
             num_gpus=asked.gpus,
-            label_selector=asked.selector(without_nodes=self.left_out) or None,
+            label_selector=asked.selector(without_nodes=self._avoided()) or None,
             max_restarts=0,
             max_task_retries=0,
         )
@@ -229,7 +229,11 @@ class ActorPool:
             ray.kill(member.actor)
 
     def _must_go(self, member: _Member) -> bool:
-        return member.node in self.left_out or member.node in self.draining
+        return member.node in self._avoided() or member.node in self.draining
+
+    def _avoided(self) -> frozenset[str]:
+        """The nodes that are left out, unless there are no others and none will come."""
+        return self.left_out if self.elastic or self.nodes.keys() - self.left_out else frozenset()
 
     # --- beginnings and ends
 

@@ -4,6 +4,7 @@ It decides what runs next and what a failure means. The executor only starts wha
 start and says how it ended; nothing here knows of Ray, processes, clocks or disks.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -122,8 +123,10 @@ Command: TypeAlias = Start | RecordFailure | LeaveOut | Abort
 class State:
     """Attempts that wait, longest first by what they need, those that run, and the counts of those that ended.
 
-    `suspicions` are, by node, the last failures in a row that no other node has confirmed;
-    `batch_limits` the batch sizes that fitted into memory, by architecture and image size.
+    `suspicions` are, by node, the failures in a row that no other node has confirmed; `doubts` those of
+    them after which a variant would have failed for good, if it is not the node that fails; `proven`
+    are nodes on which something has succeeded. `batch_limits` are the batch sizes that fitted into
+    memory, by architecture and image size.
     """
 
     waiting: Mapping[Resources, tuple[Attempt, ...]]
@@ -134,6 +137,8 @@ class State:
     elsewhere: bool = False
     store_failures: int = 0
     suspicions: Mapping[str, tuple[Ended, ...]] = field(default_factory=dict)
+    doubts: tuple[Ended, ...] = ()
+    proven: frozenset[str] = frozenset()
     left_out: frozenset[str] = frozenset()
     batch_limits: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
@@ -195,20 +200,27 @@ def _start(state: State, slots: Mapping[Resources, int]) -> _Step:
 
 
 def _succeed(state: State, node: str) -> _Step:
-    """A success clears its node of all suspicion."""
+    """A success clears its node of all suspicion: the failures there were the variants' own."""
+    state, records = _conclude(state, _in_doubt(state, node))
     cleared = {name: ends for name, ends in state.suspicions.items() if name != node}
-    state = replace(state, done=state.done + 1, store_failures=0, suspicions=cleared)
-    return _readmit(state)
+    proven = state.proven | {node}
+    state = replace(state, done=state.done + 1, store_failures=0, suspicions=cleared, proven=proven)
+    state, commands = _readmit(state)
+    state, more = _settle(state)
+    return state, (*records, *commands, *more)
 
 
 def _fail(state: State, ended: Ended) -> _Step:
     again = _next_attempt(ended)
-    final = again is None and ended.outcome is not Outcome.INPUT_DAMAGED
+    doubtful = _is_doubtful(state, ended)
+    final = again is None and ended.outcome is not Outcome.INPUT_DAMAGED and not doubtful
     state = _queue(state, [again]) if again else replace(state, failed=state.failed + final)
+    state = replace(state, doubts=(*state.doubts, ended)) if doubtful else state
     state, commands = _suspect(state, ended)
+    state, more = _settle(state)
     if ended.outcome is Outcome.STORE_FAILED and not final:
-        return state, commands  # the store is the last place to write that down
-    return state, (RecordFailure(ended=ended, final=final), *commands)
+        return state, (*commands, *more)  # the store is the last place to write that down
+    return state, (RecordFailure(ended=ended, final=final), *commands, *more)
 
 
 def _next_attempt(ended: Ended) -> Attempt | None:
@@ -244,6 +256,29 @@ def _queue(state: State, attempts: Sequence[Attempt]) -> State:
 # --- nodes on which everything fails
 
 
+def _is_doubtful(state: State, ended: Ended) -> bool:
+    """A last failure that may be its node's fault: no other node has confirmed it, and there is another."""
+    return (
+        ended.outcome in _BLAMES_THE_NODE
+        and bool(ended.node)
+        and _next_attempt(ended) is None
+        and (state.elsewhere or bool(state.left_out))
+        and not ended.attempt.failed_on
+        and not _confirmed(state, ended)
+    )
+
+
+def _confirmed(state: State, ended: Ended) -> bool:
+    key = ended.attempt.job.key
+    return any(
+        end.attempt.job.key == key for node, ends in state.suspicions.items() for end in ends if node != ended.node
+    )
+
+
+def _in_doubt(state: State, node: str) -> list[Ended]:
+    return [end for end in state.doubts if end.node == node]
+
+
 def _suspect(state: State, ended: Ended) -> _Step:
     """Counts a failure against its node, unless it has happened on another node too.
 
@@ -257,36 +292,51 @@ def _suspect(state: State, ended: Ended) -> _Step:
     suspicions = {
         node: tuple(end for end in ends if end.attempt.job.key != key) for node, ends in state.suspicions.items()
     }
-    confirmed = any(
-        end.attempt.job.key == key and node != ended.node for node, ends in state.suspicions.items() for end in ends
-    )
-    if not confirmed and not ended.attempt.failed_on:
-        suspicions[ended.node] = (*suspicions.get(ended.node, ()), ended)[-SUSPICIOUS_FAILURES:]
+    if not _confirmed(state, ended) and not ended.attempt.failed_on:
+        suspicions[ended.node] = (*suspicions.get(ended.node, ()), ended)
     state, commands = _readmit(replace(state, suspicions={node: ends for node, ends in suspicions.items() if ends}))
     held = state.suspicions.get(ended.node, ())
-    if len(held) < SUSPICIOUS_FAILURES or ended.node in state.left_out or not state.elsewhere:
+    out = ended.node in state.left_out
+    if not out and (len(held) < SUSPICIOUS_FAILURES or not state.elsewhere):
         return state, commands
-    return _leave_out(state, ended.node, held)
+    state, more = _leave_out(state, ended.node)
+    return state, (*commands, *more)
 
 
-def _leave_out(state: State, node: str, held: Sequence[Ended]) -> _Step:
-    final = [end for end in held if _next_attempt(end) is None]
+def _leave_out(state: State, node: str) -> _Step:
+    """Gives those that failed for good on a node another chance elsewhere."""
     again = [
-        replace(end.attempt, number=end.attempt.number + 1, deaths=0, failed_on=end.attempt.failed_on | {node})
-        for end in final
+        replace(end.attempt, number=end.attempt.number + 1, deaths=0, failed_on=frozenset({node}))
+        for end in _in_doubt(state, node)
     ]
-    state = replace(_queue(state, again), failed=state.failed - len(again), left_out=state.left_out | {node})
-    records = [RecordFailure(ended=end, final=False) for end in final]
-    return state, (*records, LeaveOut(nodes=state.left_out))
+    commands = (LeaveOut(nodes=state.left_out | {node}),) if node not in state.left_out else ()
+    doubts = tuple(end for end in state.doubts if end.node != node)
+    return replace(_queue(state, again), doubts=doubts, left_out=state.left_out | {node}), commands
 
 
 def _readmit(state: State) -> _Step:
-    """Uses nodes again that have been cleared."""
-    guilty = frozenset(node for node, ends in state.suspicions.items() if len(ends) >= SUSPICIOUS_FAILURES)
-    left_out = state.left_out & guilty
+    """Uses nodes again that nothing is held against any more."""
+    left_out = state.left_out & state.suspicions.keys()
     if left_out == state.left_out:
         return state, ()
     return replace(state, left_out=left_out), (LeaveOut(nodes=left_out),)
+
+
+def _settle(state: State) -> _Step:
+    """At the end, failures on nodes where nothing ever succeeded are tried elsewhere, one node at a time."""
+    if state.running or state.demand or state.stopping:
+        return state, ()
+    counts = Counter(end.node for end in state.doubts if end.node not in state.proven)
+    if counts and state.elsewhere:
+        return _leave_out(state, counts.most_common(1)[0][0])
+    return _conclude(state, state.doubts)
+
+
+def _conclude(state: State, ends: Sequence[Ended]) -> _Step:
+    """Failures that stand after all."""
+    records = tuple(RecordFailure(ended=end, final=True) for end in ends)
+    doubts = tuple(end for end in state.doubts if end not in ends)
+    return replace(state, failed=state.failed + len(records), doubts=doubts), records
 
 
 # --- batches that fit

@@ -94,7 +94,7 @@ def run_attempt(
     except StoreFullError as error:
         return ended(Outcome.DISK_FULL, error)
     except CorruptFileError as error:
-        return ended(Outcome.INPUT_DAMAGED if store.put_aside(error.name) else Outcome.STORE_FAILED, error)
+        return ended(*_put_aside(store, error))
     except StoreError as error:
         return ended(Outcome.STORE_FAILED, error)
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -103,6 +103,17 @@ def run_attempt(
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary around a variant's own code
         return ended(Outcome.RAISED, error)
     return ended(Outcome.DONE)
+
+
+def _put_aside(store: Store, error: CorruptFileError) -> tuple[Outcome, StoreError]:
+    """Takes a damaged input out of the way, if nobody else has; the next round makes it anew."""
+    try:
+        store.put_aside(error.name)
+    except StoreFullError as another:
+        return Outcome.DISK_FULL, another
+    except StoreError as another:
+        return Outcome.STORE_FAILED, another
+    return Outcome.INPUT_DAMAGED, error
 
 
 def _train(attempt: Attempt, workplace: Workplace, store: Store, on_epoch: Callable[[Epoch], None]) -> None:
@@ -154,7 +165,8 @@ def _evaluate(attempt: Attempt, workplace: Workplace, store: Store) -> None:
     store.commit(job, predictions, footer)
 
 
-def _versions() -> dict[str, str]:
+@functools.cache
+def _versions() -> Mapping[str, str]:
     names = {
         "overlap": "overlap",
         "torch": "torch",

@@ -238,42 +238,72 @@ class TestNodes:
         state = self.started("abcd")
         for name in "ab":
             state, commands = self.fail(state, "bad", name)
-            assert finals(commands) == [True]
+            assert finals(commands) == [False]
         state, commands = self.fail(state, "bad", "c")
-        assert finals(commands) == [True, False, False, False]
+        assert finals(commands) == [False]
         assert commands[-1] == LeaveOut(nodes=frozenset({"bad"}))
-        assert state.failed == 0
         state, commands = step(state, free(9, elsewhere=True))
         assert {(a.job.variant.name, a.number, a.failed_on) for a in starts(commands)} == {
             (name, 2, frozenset({"bad"})) for name in "abc"
         }
+
+    def test_what_still_runs_on_a_node_that_is_left_out_is_tried_elsewhere_too(self):
+        state = self.started("abcde")
+        for name in "abcd":
+            state, _ = self.fail(state, "bad", name)
+        _, commands = step(state, free(9, elsewhere=True))
+        assert sorted(a.job.variant.name for a in starts(commands)) == list("abcd")
 
     def test_what_fails_elsewhere_too_is_the_variants_own_and_clears_the_node(self):
         state = self.started("abcd")
         for name in "abc":
             state, _ = self.fail(state, "bad", name)
         state, _ = step(state, free(9, elsewhere=True))
-        state, commands = self.fail(state, "good", "a")
-        assert commands == (commands[0], LeaveOut(nodes=frozenset()))
-        assert finals(commands) == [True]
-        assert (state.failed, state.left_out) == (1, frozenset())
+        for name in "ab":
+            state, commands = self.fail(state, "good", name)
+            assert (finals(commands), state.left_out) == ([True], frozenset({"bad"}))
+        state, commands = self.fail(state, "good", "c")
+        assert (finals(commands), commands[-1]) == ([True], LeaveOut(nodes=frozenset()))
+        assert (state.failed, state.left_out) == (3, frozenset())
 
-    def test_a_success_clears_its_node(self):
+    def test_a_success_clears_its_node_and_settles_what_failed_there(self):
         state = self.started("abcde")
         for name in "ab":
             state, _ = self.fail(state, "n", name)
+        assert state.failed == 0
         (fine,) = [attempt for attempt in state.running if attempt.job.variant.name == "c"]
-        state, _ = step(state, Ended(attempt=fine, outcome=Outcome.DONE, node="n"))
+        state, commands = step(state, Ended(attempt=fine, outcome=Outcome.DONE, node="n"))
+        assert (finals(commands), state.failed) == ([True, True], 2)
         state, commands = self.fail(state, "n", "d")
-        assert (finals(commands), state.left_out) == ([True], frozenset())
+        assert (finals(commands), state.left_out) == ([False], frozenset())
 
     def test_one_variant_that_fails_often_is_no_proof(self):
-        state = self.started("ab")
+        state = self.started("abc")
         for _ in range(2):
             state, _ = self.fail(state, "n", "a", Outcome.PROCESS_DIED)
             state, _ = step(state, free(9, elsewhere=True))
         state, _ = self.fail(state, "n", "b")
         assert state.left_out == frozenset()
+
+    def test_at_the_end_failures_are_tried_elsewhere_if_nothing_ever_succeeded_where_they_happened(self):
+        state, commands = self.fail(self.started("a"), "n", "a")
+        assert (finals(commands), commands[-1]) == ([False], LeaveOut(nodes=frozenset({"n"})))
+        state, _ = step(state, free(1, elsewhere=True))
+        state, commands = self.fail(state, "m", "a")
+        assert (finals(commands), state.failed, state.finished) == ([True], 1, True)
+
+    def test_at_the_end_failures_stand_where_something_has_succeeded(self):
+        state = self.started("ab")
+        (fine,) = [attempt for attempt in state.running if attempt.job.variant.name == "b"]
+        state, _ = step(state, Ended(attempt=fine, outcome=Outcome.DONE, node="n"))
+        state, commands = self.fail(state, "n", "a")
+        assert finals(commands)[-1] is True
+        assert (state.failed, state.finished) == (1, True)
+
+    def test_once_asked_to_stop_what_is_in_doubt_stays_undecided(self):
+        state, _ = step(self.started("a"), Stop())
+        state, commands = self.fail(state, "n", "a")
+        assert (finals(commands), state.failed, state.finished) == ([False], 0, True)
 
     def test_the_only_node_is_kept(self):
         state = self.started("abcd", elsewhere=False)

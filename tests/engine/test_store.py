@@ -337,10 +337,9 @@ def test_weights_of_a_variant_that_was_renamed_are_found_by_their_key(trained):
     assert store.read_weights(renamed) == store.read_weights(evaluation)
 
 
-def test_weights_that_are_not_there_are_a_store_error(store, plan_of):
-    job = plan_of().evaluation[0]
-    with pytest.raises(StoreError, match=f"no weights with key {job.weights_key[:16]} in 'memory:///weights'"):
-        store.read_weights(job)
+def test_weights_that_are_not_there_are_as_good_as_damaged(store, plan_of):
+    with pytest.raises(CorruptFileError, match="is gone; launch again to train it anew"):
+        store.read_weights(plan_of().evaluation[0])
 
 
 def test_every_flipped_byte_of_weights_is_found(trained):

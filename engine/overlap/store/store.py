@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from overlap.errors import ArgumentError, CorruptFileError, StoreError
+from overlap.errors import ArgumentError, CorruptFileError
 from overlap.plan import Job
 from overlap.store.failures import Failure, decode_failure, encode_failure
 from overlap.store.lockfile import LockFile, decode_lock, encode_lock, lock_version
@@ -136,21 +136,24 @@ class Store:
         """The weights that an evaluation job reads, as safetensors.
 
         Raises:
-            StoreError: there are none; the training they come from has not finished.
-            CorruptFileError: they are not what was written.
+            CorruptFileError: they are not what was written, or not there any more.
         """
         name = f"weights/{slug(job.variant.name, job.weights_key)}.safetensors"
         try:
             content = self.read_bytes(name)
         except MissingObjectError:  # trained under another name, by the same key
-            name = self.weights_names().get(job.weights_key[:16], "")
-            if not name:
-                where = f"'{self.objects.url}/weights'"
-                raise StoreError(f"no weights with key {job.weights_key[:16]} in {where}") from None
-            content = self.read_bytes(name)
+            name = self.weights_names().get(job.weights_key[:16], name)
+            content = self._read_weights(name)
         if problem := weights_problem(content, job.weights_key):
             raise CorruptFileError(f"'{name}' is damaged ({problem}); launch again to train it anew", name=name)
         return content
+
+    def _read_weights(self, name: str) -> bytes:
+        try:
+            return self.read_bytes(name)
+        except MissingObjectError:
+            message = f"'{self.objects.url}/{name}' is gone; launch again to train it anew"
+            raise CorruptFileError(message, name=name) from None
 
     def write_checkpoint(self, job: Job, content: bytes) -> None:
         """Keeps the last epoch of an unfinished training."""
