@@ -9,7 +9,15 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PURE = ["spec", "expand", "plan", "variants", "schedule", "survey", "search_space", "recipes", "yaml_lines"]
 HEAVY = {"ray", "torch", "timm", "pyarrow", "polars", "sklearn", "numba"}
-TORCH_ROOMS = ("models/", "frameworks/", "evaluate.py", "training.py", "preprocessing.py", "work.py")
+TORCH_ROOMS = (
+    "models/",
+    "frameworks/",
+    "evaluate.py",
+    "training.py",
+    "preprocessing.py",
+    "work.py",
+    "process_state.py",
+)
 
 
 def sources(package):

@@ -71,7 +71,7 @@ class InProcessExecutor:
         """Runs the attempt to its end, however long that takes."""
         attempt = self.started.popleft()
         prepare_process(attempt.job.resources)
-        return [run_attempt(attempt, self.workplace, self.objects)]
+        return [run_attempt(attempt, self.workplace, self.objects, interruptible=True)]
 
     def leave_out(self, nodes: frozenset[str]) -> None:
         """Does nothing: there is one node, and it cannot be spared."""

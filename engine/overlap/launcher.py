@@ -223,12 +223,11 @@ def _run_stage(
 
 
 def _space_needed(plan: Plan, store: Store) -> str:
-    left = take_stock(plan, store).evaluation
+    stock = take_stock(plan, store)
+    left, weights = stock.evaluation, f", and space for {len(stock.training)} trained weights" if stock.training else ""
     sizes = [(plan.datasets[job.dataset].splits["test"].size, plan.datasets[job.dataset].class_names) for job in left]
     needed = sum(examples * (2 * len(classes) + BYTES_OF_AN_EXAMPLE) for examples, classes in sizes)
-    return (
-        f"Free about {max(needed / 1e6, 0.1):,.1f} MB for the {len(left)} results that are left, and space for weights"
-    )
+    return f"Free about {max(needed / 1e6, 0.1):,.1f} MB for the {len(left)} results that are left{weights}"
 
 
 @contextlib.contextmanager
@@ -266,7 +265,7 @@ def _held(objects: Objects, *, force: bool) -> Iterator[None]:
     if isinstance(objects, LocalObjects):
         with objects.launch_lock():
             objects.remove_stale_temporaries()
-            probe(objects)
+            probe(objects, sizes=[64])  # of a folder only its links can be missing
             yield
         return
     with held(objects, force=force):

@@ -5,6 +5,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -121,10 +122,22 @@ def _connect(address: str | None, folder: Path) -> None:
             "_temp_dir": str(folder),
         }
     try:
-        ray.init(address=address or "local", **options)
+        with _sigterm_kept():
+            ray.init(address=address or "local", **options)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         where = f"the Ray cluster at '{address}'" if address else "a local Ray"
         raise ClusterError(f"cannot connect to {where}: {str(error).splitlines()[0]}") from error
+
+
+@contextlib.contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Ray takes SIGTERM for itself when it starts, and would end the process there and then."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _settings(folder: Path, *, local: bool) -> dict[str, str]:

@@ -9,11 +9,12 @@ from ray.exceptions import (
     ObjectLostError,
     OutOfMemoryError,
     RayError,
+    RayTaskError,
 )
 
 from overlap import ray_nodes
 from overlap.schedule import Attempt, Ended, Outcome
-from overlap.watchdog import read_death
+from overlap.watchdog import LAST_LINES, read_death
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,9 @@ class Post:
 
 def how_it_died(error: BaseException, attempt: Attempt, post: Post, *, node_alive: bool) -> Ended:
     """The end of an attempt whose process is gone."""
+    if isinstance(error, RayTaskError):  # it lives, and let an error out that no variant can cause
+        lines = tuple(str(error).splitlines()[-LAST_LINES:])
+        return Ended(attempt=attempt, outcome=Outcome.RAISED, cause=one_line(error), last_lines=lines, node=post.node)
     if _is_of_the_node(error, node_alive=node_alive):
         return Ended(attempt=attempt, outcome=Outcome.NODE_LOST, cause=one_line(error), node=post.node)
     if isinstance(error, OutOfMemoryError):

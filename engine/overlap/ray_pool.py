@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias, cast
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from overlap import ray_nodes
 from overlap.errors import ClusterError
@@ -254,8 +254,6 @@ class ActorPool:
         assert member.post is not None
         try:
             ended = cast("Ended", ray.get(reference))
-        except RayTaskError:
-            raise  # run_attempt lets no error of a variant out: this is a bug of ours
         except RayError as error:
             ray.kill(member.actor)
             self._look_at_nodes(now=True)

@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -238,6 +239,7 @@ class _Reporter(tune.Callback):
         self.trials: dict[int, Trial] = {}
         self.posts: dict[int, Post] = {}
         self.heard: dict[int, float] = {}
+        self.since: dict[int, float] = {}
         self.begun = time.monotonic()
 
     def __reduce__(self) -> tuple[type[tune.Callback], tuple[()]]:
@@ -259,7 +261,8 @@ class _Reporter(tune.Callback):
         if actor is not None:
             ray.kill(actor)
         cause = "no end of an epoch in time, and deaf to its own deadline"
-        self.events.put((index, Ended(attempt=self.attempts[index], outcome=Outcome.TIMED_OUT, cause=cause)))
+        attempt, seconds = self.attempts[index], self._lasted(index)
+        self.events.put((index, Ended(attempt=attempt, outcome=Outcome.TIMED_OUT, cause=cause, seconds=seconds)))
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:  # noqa: ANN401, ARG002
         """Leaves Tune's loop when the executor is through, the only way out that Tune offers."""
@@ -277,6 +280,7 @@ class _Reporter(tune.Callback):
         """A trial has begun, or has ended an epoch."""
         index = int(trial.config["attempt"])
         self.trials[index], self.heard[index] = trial, time.monotonic()
+        self.since.setdefault(index, self.heard[index])
         if _BREADCRUMB in result:
             self.posts[index] = Post(node=result[_NODE], breadcrumb=Path(result[_BREADCRUMB]))
 
@@ -301,7 +305,12 @@ class _Reporter(tune.Callback):
         post = self.posts.get(index, Post(node="", breadcrumb=Path()))
         alive = not post.node or post.node in ray_nodes.alive_nodes()
         error = trial.get_error() or RuntimeError("the trial's process died")
-        self.events.put((index, how_it_died(error, self.attempts[index], post, node_alive=alive)))
+        died = how_it_died(error, self.attempts[index], post, node_alive=alive)
+        self.events.put((index, replace(died, seconds=self._lasted(index))))
+
+    def _lasted(self, index: int) -> float:
+        now = time.monotonic()
+        return now - self.since.get(index, now)
 
     def _forget(self, index: int) -> Trial | None:
         self.heard.pop(index, None)

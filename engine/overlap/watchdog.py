@@ -3,14 +3,17 @@
 import contextlib
 import faulthandler
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from overlap.schedule import Outcome
 
 LAST_LINES = 12
-_TIMEOUT = re.compile(r"^Timeout \(([\d:.]+)\)!")
+_WATCHED = "watched: thread "
+_TIMEOUT = re.compile(r"^Timeout \(([\d:.]+)\)!", re.MULTILINE)
 _FATAL = re.compile(r"^Fatal Python error: (.+)$", re.MULTILINE)
+_THREADS = re.compile(r"^(?=(?:Current thread|Thread) 0x)", re.MULTILINE)
 _FRAME = re.compile(r'^  File "([^"]+)", line (\d+) in (\S+)', re.MULTILINE)
 
 
@@ -30,6 +33,7 @@ class Breadcrumb:
     def watching(self, timeout_s: float) -> Iterator[Callable[[], None]]:
         """Ends this process if the context stays open for so long; calling what it gives starts anew."""
         self.file.truncate(0)
+        self.file.write(f"{_WATCHED}{threading.get_ident():#018x}\n".encode())
         faulthandler.enable(self.file)
 
         def start_anew() -> None:
@@ -49,11 +53,21 @@ def read_death(breadcrumb: str) -> tuple[Outcome, str, tuple[str, ...]]:
     >>> read_death("Timeout (0:01:00)!")[:2]
     (<Outcome.TIMED_OUT: 'timed out'>, 'no end within 0:01:00')
     """
-    lines = tuple(breadcrumb.rstrip().splitlines()[:LAST_LINES])
-    frame = _FRAME.search(breadcrumb)
+    thread = _guilty_thread(breadcrumb)
+    lines = tuple(thread.partition("\n\n")[0].splitlines()[:LAST_LINES])
+    frame = _FRAME.search(thread)
     where = f" in {frame[3]} ({Path(frame[1]).name}, line {frame[2]})" if frame else ""
-    if timeout := _TIMEOUT.match(breadcrumb):
+    if timeout := _TIMEOUT.search(breadcrumb):
         return Outcome.TIMED_OUT, f"no end within {timeout[1]}{where}", lines
     if fatal := _FATAL.search(breadcrumb):
-        return Outcome.PROCESS_DIED, f"the process died of a {fatal[1].lower()}{where}", lines
+        return Outcome.PROCESS_DIED, f"the process died: {fatal[1].lower()}{where}", lines
     return Outcome.PROCESS_DIED, "the process was killed, or exited, without a trace (out of memory?)", lines
+
+
+def _guilty_thread(breadcrumb: str) -> str:
+    """The frames of the thread that crashed, or that was watched: a process has many, the newest is told first."""
+    head, *threads = _THREADS.split(breadcrumb)
+    watched = head.partition(_WATCHED)[2].partition("\n")[0]
+    marks = ("Current thread 0x", *([f"Thread {watched} "] if watched else []))
+    found = (thread for mark in marks for thread in threads if thread.startswith(mark))
+    return next(found, threads[0] if threads else "")

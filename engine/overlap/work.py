@@ -17,6 +17,7 @@ from overlap.datasets import Dataset, dataset_facts, load_dataset
 from overlap.errors import CorruptFileError, DatasetError, StoreError, StoreFullError
 from overlap.evaluate import Device, estimator_predictor, evaluate, network_predictor
 from overlap.plan import Stage
+from overlap.process_state import process_state_restored
 from overlap.resources import Resources
 from overlap.schedule import Attempt, Ended, Outcome
 from overlap.spec import DatasetSpec
@@ -25,6 +26,7 @@ from overlap.training import Epoch, train
 from overlap.variants import DatasetFacts
 
 LAST_LINES = 12
+LONGEST_LINE = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +73,8 @@ def run_attempt(
     workplace: Workplace,
     objects: Objects,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
+    *,
+    interruptible: bool = False,
 ) -> Ended:
     """Runs one attempt to its end; whatever the variant's own code does wrong becomes an outcome."""
     started = time.monotonic()
@@ -87,10 +91,11 @@ def run_attempt(
         )
 
     try:
-        if attempt.job.stage is Stage.TRAIN:
-            _train(attempt, workplace, store, on_epoch)
-        else:
-            _evaluate(attempt, workplace, store)
+        with process_state_restored():
+            if attempt.job.stage is Stage.TRAIN:
+                _train(attempt, workplace, store, on_epoch)
+            else:
+                _evaluate(attempt, workplace, store)
     except StoreFullError as error:
         return ended(Outcome.DISK_FULL, error)
     except CorruptFileError as error:
@@ -100,7 +105,9 @@ def run_attempt(
     except (torch.OutOfMemoryError, MemoryError) as error:
         torch.cuda.empty_cache()
         return ended(Outcome.OUT_OF_MEMORY, error)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the boundary around a variant's own code
+    except BaseException as error:  # the boundary around a variant's own code
+        if interruptible and isinstance(error, KeyboardInterrupt):
+            raise  # Ctrl-C: this is the process that a user started
         return ended(Outcome.RAISED, error)
     return ended(Outcome.DONE)
 
@@ -178,10 +185,24 @@ def _versions() -> Mapping[str, str]:
 
 
 def _one_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    try:
+        text = str(error).strip()
+    except Exception:  # noqa: BLE001 - also a variant's own code
+        text = "<no text>"
+    kind, first = type(error).__name__, text.partition("\n")[0]
+    return plain_line(f"{kind}: {first}" if first else kind)
 
 
 def _last_lines(error: BaseException) -> tuple[str, ...]:
     lines = "".join(traceback.format_exception(error)).rstrip().splitlines()
-    return tuple(lines[-LAST_LINES:])
+    return tuple(plain_line(line) for line in lines[-LAST_LINES:])
+
+
+def plain_line(line: str) -> str:
+    r"""A line that every terminal and file takes: what cannot be printed is escaped, what is long is cut.
+
+    >>> plain_line("no text: \udcff")
+    'no text: \\udcff'
+    """
+    cut = line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]} ... ({len(line):,} characters)"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)

@@ -68,8 +68,8 @@ class Kill:
     recovery_s: float | None = None
     alone: bool = True  # nobody had to run the command again
     hung: bool = False
-    ghosts: list[psutil.Process] = field(default_factory=list)  # what is left of the launch that was hit
-    gone_s: float | None = None  # until nothing was
+    ghosts: list[psutil.Process] = field(default_factory=list)  # the processes of the driver that was hit
+    gone_s: float | None = None  # until none of them was left, if that driver was lost
 
 
 class Chaos:
@@ -174,7 +174,7 @@ class Trial:
     def _strike(self, fault, found):
         self.book.compare_stamps()
         driver = self.launch.driver
-        fault.ghosts = self.launch.alive()
+        fault.ghosts = [process for process in self.launch.alive() if process.pid != self.launch.command.pid]
         fault.at = self.quiet_since = time.monotonic()
         for process in found:
             kill(process)
@@ -234,12 +234,9 @@ class Trial:
         self.looked_at = time.monotonic()
         if self.launch.look():
             self.book.begin_driver(self.launch.log)
-        lost = self.launch.drivers[:-1] if self.launch.driver else self.launch.drivers
         for fault in self.kills:
-            if fault.gone_s is None and any(ghost in lost for ghost in fault.ghosts):
-                fault.ghosts = [ghost for ghost in fault.ghosts if ghost in lost or is_alive(ghost)]
-                if all(ghost in lost or self._is_command(ghost) for ghost in fault.ghosts):
-                    fault.gone_s = time.monotonic() - fault.at
+            if fault.driver_s and fault.gone_s is None and not any(is_alive(ghost) for ghost in fault.ghosts):
+                fault.gone_s = time.monotonic() - fault.at
 
     def _go_on_after(self, code, fault):
         """The command has ended before its sweep: it is run again, as a user would."""

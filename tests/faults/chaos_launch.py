@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -62,6 +63,7 @@ class Launch:
         self.seen: dict[int, psutil.Process] = {}
         self.drivers: list[psutil.Process] = []
         self.starts = 0
+        self.staffed = 0  # how many drivers had been seen when the last of them was seen with a worker
         self.command: subprocess.Popen[bytes] | None = None
 
     def start(self, *more):
@@ -78,7 +80,7 @@ class Launch:
         return self.command.poll()
 
     def look(self):
-        """Takes note of every process that is there now."""
+        """Takes note of every process that is there now; True if there is a new driver."""
         children = {}
         for process in psutil.process_iter(["ppid"]):
             children.setdefault(process.info["ppid"], []).append(process)
@@ -88,9 +90,12 @@ class Launch:
                 if self.seen.get(child.pid) != child:
                     self.seen[child.pid] = child
                     parents.append(child)
-        for child in children.get(self.command.pid, ()) if self.command.poll() is None else ():
-            if child not in self.drivers and "overlap" in command_line(child):
-                self.drivers.append(child)
+        mine = children.get(self.command.pid, ()) if self.code is None else ()
+        new = [child for child in mine if child not in self.drivers and "overlap" in command_line(child)]
+        self.drivers += new
+        if self.staffed < len(self.drivers) and self.find("worker"):
+            self.staffed = len(self.drivers)
+        return bool(new)
 
     @property
     def driver(self):
@@ -119,21 +124,18 @@ class Launch:
         """The Ray folders that its drivers have left behind."""
         return [folder for driver in self.drivers for folder in RAY_FOLDERS.glob(f"ov-{driver.pid}-*")]
 
-    def await_end(self, timeout_s):
-        """Waits until nothing of it is left; what is left after so long."""
-        deadline = time.monotonic() + timeout_s
-        while (left := self.alive()) and time.monotonic() < deadline:
-            self.command.poll()
-            time.sleep(0.2)
-        return left
+    def keep_ray_logs(self, folder):
+        """Copies what Ray has logged out of folders that will be deleted."""
+        for logs in [logs for ray in self.folders() for logs in ray.glob("session_2*/logs")]:
+            shutil.copytree(logs, folder / logs.parts[2], dirs_exist_ok=True)
 
     def end(self):
-        """Kills whatever is left of it."""
-        for _ in range(3):
-            for process in self.alive():
+        """Kills whatever is left of it, and what that starts meanwhile."""
+        while left := self.alive():
+            for process in left:
                 kill(process)
             self.command.wait()
-        return self.await_end(10)
+            time.sleep(0.1)
 
 
 def _is(target, process, folder):

@@ -37,28 +37,37 @@ def _row(word, trials, targets):
     times = [kill.recovery_s for kill in kills if kill.recovery_s is not None]
     right = f"{sum(v.right for v in hit):,} of {sum(v.expected for v in hit):,}"
     counts = [sum(getattr(v, name) for v in hit) for name in ("lost", "doubled", "torn", "redone")]
-    seconds = [f"{statistics.median(times):.1f} s", f"{max(times):.1f} s"] if times else ["none"] * 2
+    seconds = [f"{_median(times):.1f} s", f"{max(times, default=0.0):.1f} s"]
     return [word, str(len(kills)), str(len(hit)), right, *map(str, counts), str(sum(k.alone for k in kills)), *seconds]
 
 
 def facts(chaos):
     """What else was counted, and where and when."""
-    kills = [kill for trial in chaos.trials for kill in trial.kills]
     verdicts = [trial.verdict for trial in chaos.trials]
-    missed, failed = sum(kill.missed for kill in kills), sum(verdict.failed for verdict in verdicts)
-    left, temporaries = sum(verdict.left for verdict in verdicts), sum(verdict.temporaries for verdict in verdicts)
-    load = statistics.mean(chaos.loads) if chaos.loads else 0.0
+    counts = {name: sum(getattr(v, name) for v in verdicts) for name in ("hung", "left", "failed", "temporaries")}
+    gone = [kill.gone_s for kill in chaos.kills if kill.gone_s is not None]
+    load = _median([kill.load for kill in chaos.kills])
     memory_gib = psutil.virtual_memory().total / 2**30
     packages = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     return (
-        f"Targets that were not there at their moment: {missed}. Hung: {sum(verdict.hung for verdict in verdicts)}. "
-        f"Processes, Ray folders and checkpoints left over: {left}. Jobs reported failed, because two kills in a row "
-        f"had hit them, and made on request: {failed}. Temporary files, which the next launch removes once they are "
-        f"an hour old: {temporaries}.\n\n"
+        f"For comparison: a start without any kill took {_spread(chaos.starts_s)} to its first file. The processes of a "
+        f"lost driver and its Ray were gone after {_spread(gone)}. Hung: {counts['hung']}. Processes, Ray folders and "
+        f"checkpoints left over: {counts['left']}. Targets that were not there at their moment: "
+        f"{sum(kill.missed for kill in chaos.kills)}. Jobs reported failed, because they were hit twice in a row, and "
+        f"made on request: {counts['failed']}. Temporary files, which a launch removes once they are an hour old: "
+        f"{counts['temporaries']}.\n\n"
         f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, seed {chaos.seed}; {os.cpu_count()} cores and "
-        f"{memory_gib:.0f} GiB, shared with other work (load {load:.1f} on average); "
+        f"{memory_gib:.0f} GiB, shared with other work (load {load:.1f}, median); "
         f"Python {platform.python_version()}, {packages}."
     )
+
+
+def _spread(seconds):
+    return f"{_median(seconds):.1f} s (median; {max(seconds, default=0.0):.1f} s at worst)"
+
+
+def _median(values):
+    return statistics.median(values or [0.0])
 
 
 def commit():

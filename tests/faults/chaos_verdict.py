@@ -4,9 +4,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from invariants import assert_invariants, assert_nothing_redone, committed
-
 import overlap
+from invariants import assert_invariants, assert_nothing_redone, committed
 from overlap.standing import JobState
 from overlap.store.store import key_in_name
 

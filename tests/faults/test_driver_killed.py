@@ -1,4 +1,4 @@
-"""kill -9 of an unsupervised driver, three times in one sweep, and Ctrl-C: what it ends with equals an undisturbed run."""
+"""kill -9 of an unsupervised driver, three times in one sweep, and Ctrl-C: it ends as an undisturbed run does."""
 
 import os
 import signal

@@ -29,7 +29,10 @@ vary:
 """
 SLOW = """\
   - {architecture: "sklearn:GradientBoostingClassifier", hyperparameters: {n_estimators: {range: [60, 79]}}}
-  - {architecture: test_efficientnet, preprocessing: {size: 32}, hyperparameters: {epochs: 2, batch_size: 30}, seed: [1, 2]}
+  - architecture: test_efficientnet
+    preprocessing: {size: 32}
+    hyperparameters: {epochs: 2, batch_size: 30}
+    seed: [1, 2]
 """
 QUICK = """\
   - {hyperparameters: {var_smoothing: [1.0e-8, 1.0e-7, 1.0e-6]}}
@@ -121,7 +124,7 @@ def test_where_spot_machines_are_refused_the_sweep_asks_for_others_if_it_may(clu
     [
         ("gpus: 3", "1 CPUs and 3 GPUs"),
         ("gpus: 1, accelerator: H100", "1 CPUs and 1 GPUs of type H100"),
-        ("gpus: 1, gpu_memory_gib: 80", "of type A100-80G or H100 or H20 or H200 or B200"),
+        ("gpus: 1, gpu_memory_gib: 80", "1 CPUs and 1 GPUs of type A100-80G or H100 or H20 or H200 or B200"),
     ],
 )
 def test_what_no_node_can_ever_give_is_told_at_launch(launch_on, resources, told):

@@ -6,7 +6,7 @@ from types import FrameType
 from typing import Self
 
 from overlap.cli.output import print_error
-from overlap.supervise import INTERRUPTED
+from overlap.supervise import INTERRUPTED, supervisor
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -35,7 +35,8 @@ class Interrupts:
 
     def _ask(self, _number: int, _frame: FrameType | None) -> None:
         if self.asked:
-            print_error("interrupted; run the same command again to continue")
+            if supervisor() is None:  # else that one says so
+                print_error("interrupted; run the same command again to continue")
             os._exit(INTERRUPTED)
         self.asked = True
         print_error("stopping when what runs has finished; once more ends it at once")

@@ -1,6 +1,7 @@
 """What the command line prints: plain lines and tables, or JSON for scripts."""
 
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -21,10 +22,20 @@ if TYPE_CHECKING:
 WIDE = 160
 
 
+class _Console(Console):
+    """A console whose reader may go away: what it would have printed is lost, and nothing else."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
+
+
 def console(file: TextIO | None = None) -> Console:
     """A console that wraps at the terminal's width, and not at all in a pipe."""
     out = file or sys.stdout
-    return Console(file=out, width=None if out.isatty() else WIDE, highlight=False)
+    return _Console(file=out, width=None if out.isatty() else WIDE, highlight=False)
 
 
 def print_error(message: str) -> None:

@@ -1,6 +1,7 @@
 """`overlap sweep`: plan, launch, status, retry, logs, schema."""
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -156,6 +157,7 @@ def _launch(
     parent = supervisor()
     if parent is not None:
         end_with(parent)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)  # it reports each failure of a variant, as we do
     view = LiveView(sys.stderr if json else sys.stdout)
     with Interrupts() as asked_to_stop, view, _without_rays_own_words():
         summary = overlap.launch(

@@ -124,7 +124,7 @@ def _as_store_error(action: str, path: Path, size: int = 0) -> Iterator[None]:
     except OSError as error:
         message = f"cannot {action} '{path}': {error.strerror}"
         if error.errno in _FULL:
-            raise StoreFullError(f"{message}; this file alone needs {size / 1e6:.1f} MB") from error
+            raise StoreFullError(f"{message}; this file alone needs {size:,} bytes") from error
         raise StoreError(message) from error
 
 

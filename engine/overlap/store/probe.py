@@ -3,6 +3,7 @@
 import contextlib
 import os
 import uuid
+from collections.abc import Sequence
 
 from overlap.errors import StoreError
 from overlap.store.objects import MissingObjectError, Objects
@@ -11,15 +12,19 @@ SIZES_BYTES = (64, 1_000_000)  # a body in several chunks shows what a small one
 _OTHER_STORE = "use one that honours If-None-Match (AWS S3, Google Cloud Storage, Ceph, MinIO), or a folder"
 
 
-def probe(objects: Objects) -> None:
+def probe(objects: Objects, *, sizes: Sequence[int] = SIZES_BYTES) -> None:
     """Nothing, if the store can be relied on; leaves nothing behind where it may delete.
+
+    Args:
+        objects: any store.
+        sizes: of the bodies to try it with, in bytes.
 
     Raises:
         StoreError: it cannot be reached, listed, read or written; gives back other bytes than were
             written; or overwrites what it was asked to create only.
     """
     objects.names("failures")
-    for size in SIZES_BYTES:
+    for size in sizes:
         name = f".probe-{uuid.uuid4().hex}"  # the dot hides it from listings
         try:
             _create_twice(objects, name, size)
