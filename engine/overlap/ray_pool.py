@@ -22,6 +22,7 @@ from overlap.ray_deaths import Post, actor_cannot_start, how_it_died, one_line
 from overlap.resources import Machine, Resources
 from overlap.schedule import Attempt, Ended, Outcome
 from overlap.store import Store, open_objects
+from overlap.supervise import end_with_parent
 from overlap.watchdog import Breadcrumb
 from overlap.work import Workplace, prepare_process, run_attempt
 
@@ -39,6 +40,7 @@ class Worker:
     """The actor: one process, kept between variants, one attempt at a time."""
 
     def __init__(self, workplace: Workplace, store_url: str, resources: Resources) -> None:
+        end_with_parent()  # its node: Ray's own way out may take a minute, while the GPU's memory stays taken
         prepare_process(resources)
         self.workplace = workplace
         self.objects = open_objects(store_url)

@@ -22,6 +22,7 @@ from overlap.ray_deaths import Post, how_it_died
 from overlap.resources import Resources
 from overlap.schedule import Attempt, Ended, Outcome
 from overlap.store import open_objects
+from overlap.supervise import end_with_parent
 from overlap.training import Epoch
 from overlap.watchdog import Breadcrumb
 from overlap.work import Workplace, prepare_process, run_attempt
@@ -194,6 +195,8 @@ class TuneExecutor:
 
 @functools.cache
 def _breadcrumb() -> Breadcrumb:
+    """This process's breadcrumb; with the first one, the process also learns to end with its node."""
+    end_with_parent()
     return Breadcrumb(ray_nodes.breadcrumb_path())
 
 

@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 
 INTERRUPTED = 130
-RAY_LOST = 70  # between driver and supervisor only; see `errors` for what a user sees
+BUG = 1
+# Between driver and supervisor only, see `errors` for what a user sees. Ray's own code ends a driver with 1 when it
+# loses its node, without a word to Python: a driver that ends with an error of ours says so with another number.
+RAY_LOST, OWN_BUG = 70, 71
 CLUSTER_FAILED = 5
 SUPERVISOR = "OVERLAP_SUPERVISOR"  # in the driver's environment: the process that watches over it
 HEALTHY_S = 600.0  # a driver that lived so long starts with a clean record
@@ -41,10 +44,10 @@ def supervise(arguments: Sequence[str], *, max_restarts: int, say: Callable[[str
         code, signalled = _run_driver(arguments)
         if signalled and code in (INTERRUPTED, *(-number for number in _SIGNALS)):
             return INTERRUPTED
-        if code >= 0 and code != RAY_LOST:
-            return code
+        if code >= 0 and code not in (RAY_LOST, BUG):
+            return BUG if code == OWN_BUG else code
         restarts = 0 if time.monotonic() - began > HEALTHY_S else restarts
-        reason = "its local Ray died" if code == RAY_LOST else f"it was killed by {signal.Signals(-code).name}"
+        reason = "its Ray died" if code >= 0 else f"it was killed by {signal.Signals(-code).name}"
         if signalled or restarts == max_restarts:
             say(f"the driver was lost: {reason}; run the same command again to continue")
             return INTERRUPTED if signalled else CLUSTER_FAILED
@@ -60,8 +63,9 @@ def supervisor() -> int | None:
     return int(number) if number.isdigit() and int(number) == os.getppid() else None
 
 
-def end_with(parent: int) -> None:
-    """Lets this process end as soon as its supervisor is gone, however that went."""
+def end_with_parent() -> None:
+    """Lets this process end as soon as the one that started it is gone, however that went."""
+    parent = os.getppid()
 
     def watch() -> None:
         while os.getppid() == parent:

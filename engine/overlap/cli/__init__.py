@@ -2,12 +2,13 @@
 
 import os
 import sys
+import traceback
 from typing import NoReturn
 
 from overlap.cli.app import app
 from overlap.cli.output import print_error
 from overlap.errors import ClusterLostError, OverlapError
-from overlap.supervise import INTERRUPTED, RAY_LOST, supervisor
+from overlap.supervise import INTERRUPTED, OWN_BUG, RAY_LOST, supervisor
 
 __all__ = ["main"]
 
@@ -16,7 +17,13 @@ BAD_ARGUMENTS = 3
 
 def main() -> None:
     """Runs the command line and exits with its documented code."""
-    sys.exit(run(sys.argv[1:]))
+    try:
+        sys.exit(run(sys.argv[1:]))
+    except Exception:
+        if supervisor() is None:
+            raise
+        traceback.print_exc()
+        sys.exit(OWN_BUG)
 
 
 def run(arguments: list[str]) -> int:

@@ -15,7 +15,7 @@ import overlap
 from overlap.cli import output
 from overlap.cli.interrupts import Interrupts
 from overlap.cli.progress import LiveView
-from overlap.supervise import CLUSTER_FAILED, INTERRUPTED, RAY_LOST, end_with, supervise, supervisor
+from overlap.supervise import CLUSTER_FAILED, INTERRUPTED, RAY_LOST, end_with_parent, supervise, supervisor
 
 PARTIAL = 2
 
@@ -154,9 +154,8 @@ def _launch(
     from overlap.launcher import ExecutorKind, Options
     from overlap.loop import Hooks
 
-    parent = supervisor()
-    if parent is not None:
-        end_with(parent)
+    if supervisor() is not None:
+        end_with_parent()
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # it reports each failure of a variant, as we do
     view = LiveView(sys.stderr if json else sys.stdout)
     with Interrupts() as asked_to_stop, view, _without_rays_own_words():

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overlap.datasets import Images
-from overlap.datasets.rendered_digits import render_digits
 from overlap.errors import DatasetError
 from overlap.spec import DatasetSpec
 
@@ -32,6 +31,8 @@ def sklearn_digits(spec: DatasetSpec) -> Images:
 
 def rendered_digits_source(spec: DatasetSpec) -> Images:
     """`samples` digits drawn from fonts, as 8×8 images like scikit-learn's; ids are their numbers."""
+    from overlap.datasets.rendered_digits import render_digits  # drawing libraries: only who draws waits for them
+
     levels, labels = render_digits(samples=spec.samples or DEFAULT_SAMPLES, seed=spec.seed)
     return _images(levels, labels)
 

@@ -28,13 +28,17 @@ class LocalObjects:
 
     def names(self, prefix: str) -> list[str]:
         """The files below a folder, sorted."""
-        return list(self.stamps(prefix))
+        with _as_store_error("list", self.root / prefix):
+            return sorted(self._name(entry) for entry in _entries(str(self.root / prefix)))
 
     def stamps(self, prefix: str) -> dict[str, str]:
         """Size, time of change and inode of the files below a folder."""
         with _as_store_error("list", self.root / prefix):
-            found = {str(path.relative_to(self.root)): _stamp(path) for path in _files(self.root / prefix)}
+            found = {self._name(entry): _stamp(entry) for entry in _entries(str(self.root / prefix))}
         return {name: found[name] for name in sorted(found) if found[name]}
+
+    def _name(self, entry: "os.DirEntry[str]") -> str:
+        return entry.path[len(str(self.root)) + 1 :]  # pathlib would take longer than the disk
 
     def open(self, name: str) -> BinaryIO:
         """The file, opened for reading."""
@@ -128,21 +132,24 @@ def _as_store_error(action: str, path: Path, size: int = 0) -> Iterator[None]:
         raise StoreError(message) from error
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def _entries(folder: str) -> "Iterator[os.DirEntry[str]]":
     """Everything below a folder but folders and names with a dot; skips what vanishes meanwhile."""
-    for parent, _, names in os.walk(folder, onerror=_raise_unless_gone):
-        yield from (Path(parent, name) for name in names if not name.startswith("."))
+    try:
+        listed = os.scandir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    with listed:
+        for entry in listed:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _entries(entry.path)
+            elif not entry.name.startswith(".") and entry.is_file():
+                yield entry
 
 
-def _raise_unless_gone(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
-        raise error
-
-
-def _stamp(path: Path) -> str:
+def _stamp(entry: "os.DirEntry[str]") -> str:
     """A file's stamp; empty if it is none, or has vanished."""
     try:
-        status = path.stat()
+        status = entry.stat()
     except FileNotFoundError:
         return ""
     return f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}" if stat.S_ISREG(status.st_mode) else ""

@@ -5,9 +5,9 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from overlap.errors import ArgumentError, CorruptFileError
 from overlap.plan import Job
@@ -26,6 +26,9 @@ from overlap.store.schema import (
 )
 from overlap.store.seals import seal_checkpoint, seal_weights, unseal_checkpoint, weights_problem
 from overlap.variants import slug
+
+if TYPE_CHECKING:
+    import polars as pl
 
 QUARANTINE = "quarantine"
 SWEEP = "sweep.yaml"
@@ -185,7 +188,7 @@ class Store:
 
     # --- analyses
 
-    def write_analysis(self, dataset: str, table: str, frame: pl.DataFrame) -> str:
+    def write_analysis(self, dataset: str, table: str, frame: "pl.DataFrame") -> str:
         """Publishes an analysis table and returns its name."""
         sink = io.BytesIO()
         frame.write_parquet(sink, compression="zstd", compression_level=1)
@@ -193,8 +196,10 @@ class Store:
         self.objects.replace(name, sink.getvalue())
         return name
 
-    def read_analysis(self, dataset: str, table: str) -> pl.DataFrame | None:
+    def read_analysis(self, dataset: str, table: str) -> "pl.DataFrame | None":
         """An analysis table, or None if it has not been made."""
+        import polars as pl  # a launch that has nothing to do is spared it
+
         try:
             return pl.read_parquet(io.BytesIO(self.read_bytes(f"analysis/{dataset}/{table}.parquet")))
         except MissingObjectError:
