@@ -50,15 +50,14 @@ def facts(chaos):
     memory_gib = psutil.virtual_memory().total / 2**30
     packages = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     return (
-        f"For comparison: a start without any kill took {_spread(chaos.starts_s)} to its first file. The processes of a "
-        f"lost driver and its Ray were gone after {_spread(gone)}. Hung: {counts['hung']}. Processes, Ray folders and "
-        f"checkpoints left over: {counts['left']}. Targets that were not there at their moment: "
-        f"{sum(kill.missed for kill in chaos.kills)}. Jobs reported failed, because they were hit twice in a row, and "
-        f"made on request: {counts['failed']}. Temporary files, which a launch removes once they are an hour old: "
-        f"{counts['temporaries']}.\n\n"
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, seed {chaos.seed}; {os.cpu_count()} cores and "
-        f"{memory_gib:.0f} GiB, shared with other work (load {load:.1f}, median); "
-        f"Python {platform.python_version()}, {packages}."
+        f"For comparison: a start with no kill took {_spread(chaos.starts_s)} to its first file. Of a driver that was "
+        f"lost, and its Ray, the last process had ended after {_spread(gone)}. Hung: {counts['hung']}. Processes, Ray "
+        f"folders and checkpoints left over at the end: {counts['left']}. Targets that were not there at their moment: "
+        f"{sum(kill.missed for kill in chaos.kills)}. Jobs reported failed because they were hit twice, and made when "
+        f"asked to retry: {counts['failed']}. Temporary files that wait for the launch an hour later, which removes "
+        f"them: {counts['temporaries']}.\n\n"
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, seed {chaos.seed}; {os.cpu_count()} cores, {memory_gib:.0f} GiB, load "
+        f"average {load:.1f} (median over the kills); Python {platform.python_version()}, {packages}."
     )
 
 

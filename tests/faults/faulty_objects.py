@@ -27,8 +27,11 @@ class Fault(StrEnum):
 ENDS_THE_PROCESS = frozenset({Fault.TORN, Fault.CRASH_BEFORE, Fault.CRASH_AFTER})
 
 
-class Crash(BaseException):
-    """The process is gone: nothing may catch this but the test that caused it."""
+class Crash(KeyboardInterrupt):
+    """The process is gone: nothing may catch this but the test that caused it.
+
+    A variant's own code may raise anything, and all of it is caught but Ctrl-C in the user's own process.
+    """
 
 
 class FaultyObjects:

@@ -241,7 +241,7 @@ class World:
 
         objects = FaultyObjects(self.objects, fault, nth, between)
         try:
-            ended = run_attempt(run.attempt, self.exact, objects)
+            ended = run_attempt(run.attempt, self.exact, objects, interruptible=True)
         except Crash:
             return Outcome.PROCESS_DIED, "simulated, within its work"
         self.store_failed += objects.hit
