@@ -27,7 +27,7 @@ class Watch:
         self.descriptor = self.libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
         self.folders = {}
         for folder in folders:
-            Path(root, folder).mkdir(parents=True)
+            Path(root, folder).mkdir(parents=True, exist_ok=True)
             number = self.libc.inotify_add_watch(self.descriptor, bytes(Path(root, folder)), IN_CREATE | IN_MOVED_TO)
             assert number > 0, os.strerror(ctypes.get_errno())
             self.folders[number] = folder

@@ -47,7 +47,7 @@ def facts(chaos):
     counts = {name: sum(getattr(v, name) for v in verdicts) for name in ("hung", "left", "failed", "temporaries")}
     gone = [kill.gone_s for kill in chaos.kills if kill.gone_s is not None]
     load = _median([kill.load for kill in chaos.kills])
-    memory_gib = psutil.virtual_memory().total / 2**30
+    memory = f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
     packages = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
     return (
         f"For comparison: a start with no kill took {_spread(chaos.starts_s)} to its first file. Of a driver that was "
@@ -56,8 +56,8 @@ def facts(chaos):
         f"{sum(kill.missed for kill in chaos.kills)}. Jobs reported failed because they were hit twice, and made when "
         f"asked to retry: {counts['failed']}. Temporary files that wait for the launch an hour later, which removes "
         f"them: {counts['temporaries']}.\n\n"
-        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, seed {chaos.seed}; {os.cpu_count()} cores, {memory_gib:.0f} GiB, load "
-        f"average {load:.1f} (median over the kills); Python {platform.python_version()}, {packages}."
+        f"{datetime.now(UTC):%Y-%m-%d}, commit {commit()}, seed {chaos.seed}; {os.cpu_count()} cores, {memory}, "
+        f"load average {load:.1f} (median over the kills); Python {platform.python_version()}, {packages}."
     )
 
 
