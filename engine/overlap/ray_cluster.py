@@ -21,6 +21,8 @@ FOLDER_PREFIX = "ov-"
 LOG_BYTES = 16 * 2**20
 WATCH_S = 0.5
 LOST_GRACE_S = 5.0
+NOTICE_S = 2.0
+AGAIN = "run the same command again to continue"
 OBJECT_STORE_BYTES = 256 * 2**20  # arguments and results only: datasets are loaded by the workers
 
 
@@ -42,7 +44,7 @@ class Cluster:
     def require_alive(self) -> None:
         """Raises `ClusterLostError` when the local Ray has died."""
         if self.lost.is_set():
-            raise ClusterLostError("the local Ray has died; run the same command again to continue")
+            raise ClusterLostError(f"the local Ray has died; {AGAIN}")
 
 
 @contextlib.contextmanager
@@ -72,6 +74,11 @@ def connected(address: str | None, *, on_lost: Callable[[], None] = lambda: None
             watch.start()
         try:
             yield cluster
+        except Exception as error:
+            cluster.lost.wait(NOTICE_S)  # what Ray says in its last moments is no error of anything else
+            if cluster.alive or isinstance(error, ClusterLostError):
+                raise
+            raise ClusterLostError(f"the local Ray has died ({error}); {AGAIN}") from error
         finally:
             closing.set()
             if not already:

@@ -121,6 +121,8 @@ def widened(needs: Resources) -> Resources:
 
 def read_on_node(path: Path, node: str) -> str:
     """The text of a file on a node, empty if it cannot be had."""
+    if not node:
+        return ""
     if node == ray.get_runtime_context().get_node_id():
         return _read_text(str(path))
     there = NodeAffinitySchedulingStrategy(node, soft=False)

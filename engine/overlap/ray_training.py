@@ -305,11 +305,17 @@ class _Reporter(tune.Callback):
         """A trial's process died, or its code did what `run_attempt` cannot catch."""
         index = int(trial.config["attempt"])
         self._forget(index)
+        error = trial.get_error() or RuntimeError("the trial's process died")
+        try:
+            died = self._how_it_died(index, error)
+        except Exception as another:  # noqa: BLE001 - Ray is no more: that is nobody's fault, and must not end Tune
+            died = Ended(attempt=self.attempts[index], outcome=Outcome.NODE_LOST, cause=str(another))
+        self.events.put((index, replace(died, seconds=self._lasted(index))))
+
+    def _how_it_died(self, index: int, error: BaseException) -> Ended:
         post = self.posts.get(index, Post(node="", breadcrumb=Path()))
         alive = not post.node or post.node in ray_nodes.alive_nodes()
-        error = trial.get_error() or RuntimeError("the trial's process died")
-        died = how_it_died(error, self.attempts[index], post, node_alive=alive)
-        self.events.put((index, replace(died, seconds=self._lasted(index))))
+        return how_it_died(error, self.attempts[index], post, node_alive=alive)
 
     def _lasted(self, index: int) -> float:
         now = time.monotonic()

@@ -9,6 +9,8 @@ from overlap.errors import ArgumentError
 from overlap.preflight import read_sweep_file
 from overlap.store import Failure, LockFile, Store, open_objects
 
+PATIENCE_S = 60.0  # with a bucket: somebody waits for the answer
+
 
 class JobState(StrEnum):
     """What became of a variant on a dataset."""
@@ -61,10 +63,10 @@ def open_store(target: str) -> Store:
     """
     path = Path(target)
     if path.is_file():
-        return Store(open_objects(read_sweep_file(path).store))
+        return Store(open_objects(read_sweep_file(path).store, patience_s=PATIENCE_S))
     if "://" not in target and not path.exists():
         raise ArgumentError(f"'{target}' is neither a sweep file nor a store: it does not exist")
-    return Store(open_objects(target))
+    return Store(open_objects(target, patience_s=PATIENCE_S))
 
 
 def status(store: Store) -> Status:
