@@ -107,7 +107,7 @@ class Book:
         """How much more the drivers had to do than was not committed when they started."""
         content, twice = log.read_bytes(), 0
         ends = [at for at, _ in self.beginnings[1:]] + [len(content)]
-        for (start, done), end in zip(self.beginnings, ends, strict=True):
+        for (start, done), end in zip(self.beginnings, ends, strict=False):
             for stage, total in set(PROGRESS.findall(content[start:end].decode(errors="replace"))):
                 twice += max(int(total) - (self.jobs[stage] - done[stage]), 0)
         return twice
