@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate check s3-ceph bench clean
+.PHONY: help demo test simulate chaos check s3-ceph bench clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,12 @@ test: $(VENV)/.installed  ## run all tests
 
 simulate: $(VENV)/.installed  ## print the simulated history of one seed: make simulate SEED=7
 	$(BIN)/python tests/faults/simulation.py $(SEED)
+
+# About half a minute a kill on two cores.
+N ?= 100
+SEED ?= 1
+chaos: $(VENV)/.installed  ## kill -9 parts of running sweeps N times, rewrite the table of docs/reliability.md
+	$(BIN)/python tests/faults/chaos.py --kills $(N) --seed $(SEED) --out docs/reliability.md
 
 check: $(VENV)/.installed  ## everything CI asks: format, lint, types, tests
 	$(BIN)/ruff format --check .

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import safetensors.torch
 import torch
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
+from overlap import models
 from overlap.datasets import Dataset, Split
-from overlap.models import build_network, estimator_logits, make_estimator
 from overlap.preprocessing import normalize, resize
 from overlap.store import Predictions, round_logits
-from overlap.training import from_safetensors
 from overlap.variants import Variant
 from overlap_analysis.calibration import fit_temperature
 
@@ -31,8 +31,8 @@ def network_predictor(
     variant: Variant, weights: bytes, *, classes: int, device: Device
 ) -> Callable[[Split], NDArray[np.float32]]:
     """Gives (N, classes) float32 logits of a split, from trained weights."""
-    network = build_network(variant, classes=classes)
-    network.load_state_dict(from_safetensors(weights))
+    network = models.build_network(variant, classes=classes)
+    network.load_state_dict(safetensors.torch.load(weights))
     network = network.to(device.torch).eval()
 
     @torch.inference_mode()
@@ -58,9 +58,9 @@ def estimator_predictor(
 
     def predict(split: Split) -> NDArray[np.float32]:
         with _thread_pools().limit(limits=device.threads):
-            return estimator_logits(estimator, features(split), classes)
+            return models.estimator_logits(estimator, features(split), classes)
 
-    estimator = make_estimator(variant)
+    estimator = models.make_estimator(variant)
     with _thread_pools().limit(limits=device.threads):
         estimator.fit(features(train), train.labels_N)
     return predict

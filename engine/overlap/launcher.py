@@ -19,6 +19,7 @@ from overlap.store.local import LocalObjects
 from overlap.store.probe import probe
 from overlap.store.verify import Damage, find_damage, put_aside, remember_sound
 from overlap.survey import Contents, Survey, survey
+from overlap.workplace import Workplace
 
 if TYPE_CHECKING:
     from overlap.executor import Executor
@@ -147,7 +148,8 @@ def launch(
         with contextlib.suppress(StoreError):  # it may be one that we can only read
             remember_sound(opened)
         return Summary(status=status(opened), resumed=len(stock.done), ran=0)
-    check_architectures(plan, [job.variant for job in (*stock.training, *stock.evaluation)])
+    if lock != lock_of(plan):  # the launch that wrote it has asked already, which takes seconds
+        check_architectures(plan, [job.variant for job in (*stock.training, *stock.evaluation)])
     with _held(opened.objects, force=options.force):
         opened = Store(open_objects(opened.objects.url))  # it answers: from now on, with patience
         aside = put_aside(opened, find_damage(opened))
@@ -235,11 +237,9 @@ def _executors(
     plan: Plan, objects: Objects, kind: ExecutorKind, options: Options, hooks: Hooks
 ) -> Iterator[MakeExecutor]:
     """Something that makes the executor of a stage; Ray starts with the first one, and ends with the context."""
-    from overlap.work import Workplace
-
     workplace = Workplace(datasets={spec.name: spec for spec in plan.sweep.datasets}, facts=plan.datasets)
     if kind is ExecutorKind.INPROCESS:
-        from overlap.executor import InProcessExecutor
+        from overlap.inprocess_executor import InProcessExecutor
 
         yield lambda _stage, _jobs: InProcessExecutor(workplace, objects)
         return

@@ -9,7 +9,7 @@ from overlap.ray_nodes import require_feasible
 from overlap.ray_pool import ActorPool
 from overlap.ray_training import TuneExecutor
 from overlap.resources import Resources
-from overlap.work import Workplace
+from overlap.workplace import Workplace
 
 
 def make_ray_executor(

@@ -24,7 +24,7 @@ from overlap.schedule import Attempt, Ended, Outcome
 from overlap.store import Store, open_objects
 from overlap.supervise import end_with_parent
 from overlap.watchdog import Breadcrumb
-from overlap.work import Workplace, prepare_process, run_attempt
+from overlap.workplace import Workplace
 
 POLL_S = 0.5
 NODES_EVERY_S = 1.0
@@ -40,6 +40,8 @@ class Worker:
     """The actor: one process, kept between variants, one attempt at a time."""
 
     def __init__(self, workplace: Workplace, store_url: str, resources: Resources) -> None:
+        from overlap.work import prepare_process  # torch: only workers wait for it
+
         end_with_parent()  # its node: Ray's own way out may take a minute, while the GPU's memory stays taken
         prepare_process(resources)
         self.workplace = workplace
@@ -57,6 +59,8 @@ class Worker:
 
     def run(self, attempt: Attempt) -> Ended:
         """Runs one attempt to its end, or this process to its own at the deadline."""
+        from overlap.work import run_attempt
+
         with self.breadcrumb.watching(attempt.job.resources.timeout_s):
             return run_attempt(attempt, self.workplace, self.objects)
 

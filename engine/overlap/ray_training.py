@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import ray
 from ray import tune
@@ -23,9 +23,11 @@ from overlap.resources import Resources
 from overlap.schedule import Attempt, Ended, Outcome
 from overlap.store import open_objects
 from overlap.supervise import end_with_parent
-from overlap.training import Epoch
 from overlap.watchdog import Breadcrumb
-from overlap.work import Workplace, prepare_process, run_attempt
+from overlap.workplace import Workplace
+
+if TYPE_CHECKING:
+    from overlap.training import Epoch
 
 # The end of one attempt by its number, an error of Tune itself, or None when the Tuner is through.
 _Event: TypeAlias = "tuple[int, Ended] | BaseException | None"
@@ -202,13 +204,15 @@ def _breadcrumb() -> Breadcrumb:
 
 def _trial(config: dict[str, Any], attempts: list[Attempt], workplace: Workplace, store_url: str) -> None:
     """One trial: trains its variant, reporting the loss of every epoch and at last how it ended."""
+    from overlap.work import prepare_process, run_attempt  # torch: only workers wait for it
+
     attempt = attempts[config["attempt"]]
     node = ray.get_runtime_context().get_node_id()
     tune.report({_NODE: node, _BREADCRUMB: str(_breadcrumb().path)})
     prepare_process(attempt.job.resources)
     with _breadcrumb().watching(attempt.job.resources.timeout_s) as start_anew:
 
-        def report(epoch: Epoch) -> None:
+        def report(epoch: "Epoch") -> None:
             start_anew()
             tune.report({_NODE: node, "epoch": epoch.number, "loss": epoch.loss})
 

@@ -7,51 +7,26 @@ import time
 import traceback
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 import torch
 
-from overlap.datasets import Dataset, dataset_facts, load_dataset
-from overlap.errors import CorruptFileError, DatasetError, StoreError, StoreFullError
+from overlap.errors import CorruptFileError, StoreError, StoreFullError
 from overlap.evaluate import Device, estimator_predictor, evaluate, network_predictor
 from overlap.plan import Stage
 from overlap.process_state import process_state_restored
 from overlap.resources import Resources
 from overlap.schedule import Attempt, Ended, Outcome
-from overlap.spec import DatasetSpec
 from overlap.store import Objects, Store
-from overlap.training import Epoch, train
-from overlap.variants import DatasetFacts
+from overlap.workplace import Workplace
+
+if TYPE_CHECKING:
+    from overlap.training import Epoch
 
 LAST_LINES = 12
 LONGEST_LINE = 500
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Workplace:
-    """What every worker of a sweep shares: where its datasets are, and what they held when it was planned."""
-
-    datasets: Mapping[str, DatasetSpec]
-    facts: Mapping[str, DatasetFacts]
-
-    def dataset(self, name: str) -> Dataset:
-        """A dataset of the sweep, loaded once a process.
-
-        Raises:
-            DatasetError: here and now it is not what the sweep was planned with.
-        """
-        dataset = load_dataset(self.datasets[name])
-        if _facts_of(self.datasets[name]) != self.facts[name]:
-            message = f"dataset '{name}' is not what it was when the sweep was launched, or not the same on all nodes"
-            raise DatasetError(message, key="source")
-        return dataset
-
-
-@functools.cache
-def _facts_of(spec: DatasetSpec) -> DatasetFacts:
-    return dataset_facts(load_dataset(spec))
 
 
 def prepare_process(resources: Resources) -> None:
@@ -72,7 +47,7 @@ def run_attempt(
     attempt: Attempt,
     workplace: Workplace,
     objects: Objects,
-    on_epoch: Callable[[Epoch], None] = lambda _: None,
+    on_epoch: Callable[["Epoch"], None] = lambda _: None,
     *,
     interruptible: bool = False,
 ) -> Ended:
@@ -123,10 +98,12 @@ def _put_aside(store: Store, error: CorruptFileError) -> tuple[Outcome, StoreErr
     return Outcome.INPUT_DAMAGED, error
 
 
-def _train(attempt: Attempt, workplace: Workplace, store: Store, on_epoch: Callable[[Epoch], None]) -> None:
+def _train(attempt: Attempt, workplace: Workplace, store: Store, on_epoch: Callable[["Epoch"], None]) -> None:
     job = attempt.job
     if store.has_weights(job):
         return
+    from overlap.training import train  # the frameworks: who only evaluates does not wait for them
+
     dataset = workplace.dataset(job.dataset)
     epochs = train(
         job.variant,

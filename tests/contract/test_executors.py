@@ -19,7 +19,7 @@ from overlap.resources import Resources
 from overlap.schedule import Attempt, Outcome
 from overlap.store import Store
 from overlap.store.local import LocalObjects
-from overlap.work import Workplace
+from overlap.workplace import Workplace
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 DEADLINE_S = 120
@@ -45,7 +45,7 @@ def _lock(plan):
 def executor(request, bench):
     _, store, workplace = bench
     if request.param == "inprocess":
-        from overlap.executor import InProcessExecutor
+        from overlap.inprocess_executor import InProcessExecutor
 
         made = InProcessExecutor(workplace, store.objects)
     else:
@@ -178,7 +178,7 @@ def test_a_worker_that_is_killed_is_reported_and_replaced(bench, ray_here, stage
 
 @pytest.mark.ray
 def test_a_training_that_was_killed_goes_on_where_it_was_and_ends_with_the_same_weights(bench, ray_here, tmp_path):
-    from overlap.executor import InProcessExecutor
+    from overlap.inprocess_executor import InProcessExecutor
     from overlap.ray_executor import make_ray_executor
 
     plan, store, workplace = bench

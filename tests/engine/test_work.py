@@ -10,7 +10,8 @@ from overlap.launcher import ExecutorKind, open_plan
 from overlap.schedule import Attempt, Outcome
 from overlap.store import Store, open_objects
 from overlap.store.memory import MemoryObjects
-from overlap.work import Workplace, plain_line, run_attempt
+from overlap.work import plain_line, run_attempt
+from overlap.workplace import Workplace
 
 SWEEP = """\
 name: work

@@ -127,7 +127,8 @@ class Launch:
     def keep_ray_logs(self, folder):
         """Copies what Ray has logged out of folders that will be deleted."""
         for logs in [logs for ray in self.folders() for logs in ray.glob("session_2*/logs")]:
-            shutil.copytree(logs, folder / logs.parts[2], dirs_exist_ok=True)
+            with contextlib.suppress(OSError):  # some go while they are copied
+                shutil.copytree(logs, folder / logs.parts[2], dirs_exist_ok=True)
 
     def end(self):
         """Kills whatever is left of it, and what that starts meanwhile."""

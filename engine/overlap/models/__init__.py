@@ -1,13 +1,8 @@
-"""A variant becomes a torch module or a scikit-learn estimator."""
+"""A variant becomes a torch module or a scikit-learn estimator.
 
-from overlap.models.estimators import estimator_logits, estimator_names, estimator_problems, make_estimator
-from overlap.models.networks import build_network, network_names
+Either is imported when it is first used: timm and scikit-learn take seconds, and a worker often needs one only.
+"""
 
-__all__ = [
-    "build_network",
-    "estimator_logits",
-    "estimator_names",
-    "estimator_problems",
-    "make_estimator",
-    "network_names",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
