@@ -20,8 +20,7 @@ BUG = 1
 # loses its node, without a word to Python: a driver that ends with an error of ours says so with another number.
 RAY_LOST, OWN_BUG = 70, 71
 CLUSTER_FAILED = 5
-SUPERVISOR = "OVERLAP_SUPERVISOR"  # in the driver's environment: the process that watches over it
-HEALTHY_S = 600.0  # a driver that lived so long starts with a clean record
+SUPERVISOR = "OVERLAP_SUPERVISOR"  # in the driver's environment: who watches over it, and where it tells of progress
 LONGEST_PAUSE_S = 10.0
 PARENT_POLL_S = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -32,7 +31,7 @@ def supervise(arguments: Sequence[str], *, max_restarts: int, say: Callable[[str
 
     Args:
         arguments: of the command line, without the program.
-        max_restarts: how often in a row a lost driver is started again.
+        max_restarts: how often in a row a driver that got nothing done is started again.
         say: told about each restart.
 
     Returns:
@@ -40,13 +39,12 @@ def supervise(arguments: Sequence[str], *, max_restarts: int, say: Callable[[str
     """
     restarts = 0
     while True:
-        began = time.monotonic()
-        code, signalled = _run_driver(arguments)
+        code, signalled, progressed = _run_driver(arguments)
         if signalled and code in (INTERRUPTED, *(-number for number in _SIGNALS)):
             return INTERRUPTED
         if code >= 0 and code not in (RAY_LOST, BUG):
             return BUG if code == OWN_BUG else code
-        restarts = 0 if time.monotonic() - began > HEALTHY_S else restarts
+        restarts = 0 if progressed else restarts
         reason = "its Ray died" if code >= 0 else f"it was killed by {signal.Signals(-code).name}"
         if signalled or restarts == max_restarts:
             say(f"the driver was lost: {reason}; run the same command again to continue")
@@ -59,8 +57,16 @@ def supervise(arguments: Sequence[str], *, max_restarts: int, say: Callable[[str
 
 def supervisor() -> int | None:
     """The process that watches over this one; None if nobody does."""
-    number = os.environ.get(SUPERVISOR, "")
-    return int(number) if number.isdigit() and int(number) == os.getppid() else None
+    parent, _, _ = os.environ.get(SUPERVISOR, "").partition(":")
+    return int(parent) if parent.isdigit() and int(parent) == os.getppid() else None
+
+
+def tell_progress() -> None:
+    """Tells the supervisor, if there is one, that something was done: a later loss then counts as the first."""
+    if supervisor() is not None:
+        _, _, channel = os.environ[SUPERVISOR].partition(":")
+        with contextlib.suppress(OSError):  # full, because more was told than anybody needs to know
+            os.write(int(channel), b".")
 
 
 def end_with_parent() -> None:
@@ -75,13 +81,28 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="supervised").start()
 
 
-def _run_driver(arguments: Sequence[str]) -> tuple[int, bool]:
-    """The exit code of one driver, and whether somebody asked it to stop."""
-    environment = {**os.environ, SUPERVISOR: str(os.getpid())}
-    with _forwarding() as relay:
-        driver = subprocess.Popen([sys.executable, "-m", "overlap", *arguments], env=environment, process_group=0)  # noqa: S603
-        relay.driver = driver
-        return driver.wait(), bool(relay.received)
+def driver_command(arguments: Sequence[str]) -> list[str]:
+    """How a driver is started: the same program, with the same arguments."""
+    return [sys.executable, "-m", "overlap", *arguments]
+
+
+def _run_driver(arguments: Sequence[str]) -> tuple[int, bool, bool]:
+    """The exit code of one driver, whether somebody asked it to stop, and whether it got anything done."""
+    told, channel = os.pipe()
+    for end in (told, channel):
+        os.set_blocking(end, False)
+    environment = {**os.environ, SUPERVISOR: f"{os.getpid()}:{channel}"}
+    try:
+        with _forwarding() as relay:
+            command = driver_command(arguments)
+            relay.driver = subprocess.Popen(command, env=environment, process_group=0, pass_fds=[channel])  # noqa: S603
+            code = relay.driver.wait()
+        with contextlib.suppress(BlockingIOError):
+            return code, bool(relay.received), bool(os.read(told, 1))
+        return code, bool(relay.received), False
+    finally:
+        os.close(told)
+        os.close(channel)
 
 
 class _Relay:

@@ -27,7 +27,9 @@ PACKAGES = ("overlap", "ray", "torch", "timm", "scikit-learn", "numpy", "pyarrow
 
 def table(targets, trials):
     """A row a target; what a sweep ended with is counted for each fault that it had."""
-    rows = [_row(WORDS[target], trials, {target}) for target in targets] + [_row("any", trials, set(targets))]
+    rows = [_row(WORDS[target], trials, {target}) for target in dict.fromkeys(targets)] + [
+        _row("any", trials, set(targets))
+    ]
     return "\n".join(" | ".join(["", *row, ""]).strip() for row in [COLUMNS, ["---"] * len(COLUMNS), *rows])
 
 

@@ -4,10 +4,10 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -15,7 +15,18 @@ import overlap
 from overlap.cli import output
 from overlap.cli.interrupts import Interrupts
 from overlap.cli.progress import LiveView
-from overlap.supervise import CLUSTER_FAILED, INTERRUPTED, RAY_LOST, end_with_parent, supervise, supervisor
+from overlap.supervise import (
+    CLUSTER_FAILED,
+    INTERRUPTED,
+    RAY_LOST,
+    end_with_parent,
+    supervise,
+    supervisor,
+    tell_progress,
+)
+
+if TYPE_CHECKING:
+    from overlap.loop import Progress
 
 PARTIAL = 2
 
@@ -165,7 +176,7 @@ def _launch(
             executor=ExecutorKind(executor.value),
             retry_failed=retry_failed,
             options=Options(**where._asdict()),
-            hooks=Hooks(watch=view, asked_to_stop=asked_to_stop, on_lost=_end_without_ray),
+            hooks=Hooks(watch=_watching(view), asked_to_stop=asked_to_stop, on_lost=_end_without_ray),
         )
     if json:
         output.print_json(output.summary_as_json(summary))
@@ -175,6 +186,15 @@ def _launch(
         raise typer.Exit(INTERRUPTED)
     if any(job.state != "done" for job in summary.status.jobs):
         raise typer.Exit(PARTIAL)
+
+
+def _watching(view: LiveView) -> Callable[["Progress"], None]:
+    def watch(progress: "Progress") -> None:
+        view(progress)
+        if progress.last is not None and progress.last.outcome == "done":
+            tell_progress()
+
+    return watch
 
 
 @contextlib.contextmanager
