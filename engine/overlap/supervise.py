@@ -21,6 +21,7 @@ BUG = 1
 RAY_LOST, OWN_BUG = 70, 71
 CLUSTER_FAILED = 5
 SUPERVISOR = "OVERLAP_SUPERVISOR"  # in the driver's environment: who watches over it, and where it tells of progress
+HEALTHY_S = 600.0  # so long a driver may have trained without ending anything
 LONGEST_PAUSE_S = 10.0
 PARENT_POLL_S = 0.5
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -39,12 +40,13 @@ def supervise(arguments: Sequence[str], *, max_restarts: int, say: Callable[[str
     """
     restarts = 0
     while True:
+        began = time.monotonic()
         code, signalled, progressed = _run_driver(arguments)
         if signalled and code in (INTERRUPTED, *(-number for number in _SIGNALS)):
             return INTERRUPTED
         if code >= 0 and code not in (RAY_LOST, BUG):
             return BUG if code == OWN_BUG else code
-        restarts = 0 if progressed else restarts
+        restarts = 0 if progressed or time.monotonic() - began > HEALTHY_S else restarts
         reason = "its Ray died" if code >= 0 else f"it was killed by {signal.Signals(-code).name}"
         if signalled or restarts == max_restarts:
             say(f"the driver was lost: {reason}; run the same command again to continue")
