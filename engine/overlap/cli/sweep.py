@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -166,6 +167,7 @@ def _launch(
     from overlap.loop import Hooks
 
     if supervisor() is not None:
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it writes to a terminal whose foreground is its supervisor's
         end_with_parent()
     logging.getLogger("ray").setLevel(logging.CRITICAL)  # it reports each failure of a variant, as we do
     view = LiveView(sys.stderr if json else sys.stdout)
