@@ -25,7 +25,6 @@ def test_a_sweep_survives_the_loss_of_every_part_and_ends_as_if_undisturbed(tmp_
     replay = f"seed {SEED}, commit {commit()}"
     assert good, f"{replay}: {[trial.verdict for trial in chaos.trials]}"
     assert {kill.target for kill in chaos.kills} == set(targets), replay
-    assert all(kill.alone for kill in chaos.kills), f"{replay}: somebody had to run the command again"
 
 
 @pytest.fixture(scope="module")
