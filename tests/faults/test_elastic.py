@@ -87,11 +87,11 @@ def test_nodes_come_are_lost_and_drained_and_go_and_no_variant_is_charged(cluste
     driver, path, folder = launch_on("gpus: 1", SLOW)
     wait_until(lambda: len(results(folder)) >= 2 or driver.poll() is not None, deadline_s=DEADLINE_S)
     assert driver.poll() is None, driver.stdout.read()
-    cluster.kill_node()
+    lost = cluster.kill_node()
     kept = len(results(folder))
     wait_until(lambda: len(results(folder)) >= kept + 2 or driver.poll() is not None, deadline_s=DEADLINE_S)
     assert driver.poll() is None, driver.stdout.read()
-    drained = cluster.nodes()[0].node_id
+    drained = wait_until(lambda: [node.node_id for node in cluster.nodes() if node.node_id != lost])[0]
     cluster.drain_node(drained)
     code, out = finish(driver)
     assert code == 0, out
@@ -107,6 +107,7 @@ def test_nodes_come_are_lost_and_drained_and_go_and_no_variant_is_charged(cluste
 
 
 def test_where_spot_machines_are_refused_the_sweep_asks_for_others_if_it_may(cluster, launch_on):
+    wait_until(lambda: cluster.nodes() == [])
     cluster.refuse("spot")
     driver, _, folder = launch_on("gpus: 1, market: spot, on_demand_after_s: 2", QUICK)
     wait_until(lambda: cluster.nodes() != [] or driver.poll() is not None)
