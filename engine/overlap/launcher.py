@@ -17,7 +17,7 @@ from overlap.store import LockFile, Objects, Store, lock_of, open_objects
 from overlap.store.lease import held
 from overlap.store.local import LocalObjects
 from overlap.store.probe import probe
-from overlap.store.verify import Damage, find_damage, put_aside, remember_sound
+from overlap.store.verify import Damage, find_damage, harmed, put_aside, remember_sound
 from overlap.survey import Contents, Survey, survey
 from overlap.workplace import Workplace
 
@@ -97,8 +97,7 @@ def _lock_of_store(store: Store) -> LockFile | None:
 
 def take_stock(plan: Plan, store: Store, *, retry_failed: bool = False, damage: Sequence[Damage] = ()) -> Survey:
     """What of a plan the store holds whole, and what is left to do."""
-    damaged = {one.name for one in damage}
-    damaged |= {name.replace("logits/", "results/", 1) for name in damaged if name.startswith("logits/")}
+    damaged = frozenset(harmed(damage))
     contents = Contents(
         weights=_whole(store.weights_names(), damaged),
         results={dataset: _whole(store.result_names(dataset), damaged) for dataset in plan.sweep.evaluate_on},
@@ -107,7 +106,7 @@ def take_stock(plan: Plan, store: Store, *, retry_failed: bool = False, damage: 
     return survey(plan, contents, retry_failed=retry_failed)
 
 
-def _whole(names: dict[str, str], damaged: set[str]) -> frozenset[str]:
+def _whole(names: dict[str, str], damaged: frozenset[str]) -> frozenset[str]:
     return frozenset(key for key, name in names.items() if name not in damaged)
 
 
@@ -139,21 +138,21 @@ def launch(
     """
     options, hooks = options or Options(), hooks or Hooks()
     plan, opened = open_plan(path, store=store)
-    lock = _lock_of_store(opened)
+    lock, new_lock = _lock_of_store(opened), lock_of(plan)
     if lock is not None and not options.allow_new_dataset:
         _refuse_changed_datasets(plan, lock, opened.objects.url)
     damage = find_damage(opened)
     stock = take_stock(plan, opened, retry_failed=retry_failed, damage=damage)
-    if stock.complete and not damage and lock == lock_of(plan):
+    if stock.complete and not damage and lock == new_lock:
         with contextlib.suppress(StoreError):  # it may be one that we can only read
             remember_sound(opened)
         return Summary(status=status(opened), resumed=len(stock.done), ran=0)
-    if lock != lock_of(plan):  # the launch that wrote it has asked already, which takes seconds
+    if lock != new_lock:  # the launch that wrote it has asked already, which takes seconds
         check_architectures(plan, [job.variant for job in (*stock.training, *stock.evaluation)])
     with _held(opened.objects, force=options.force):
         opened = Store(open_objects(opened.objects.url))  # it answers: from now on, with patience
         aside = put_aside(opened, find_damage(opened))
-        opened.write_sweep(plan.sweep.text, lock_of(plan))
+        opened.write_sweep(plan.sweep.text, new_lock)
         with _executors(plan, opened.objects, executor, options, hooks) as make_executor:
             _run_rounds(plan, opened, retry_failed, make_executor, hooks)
         remember_sound(opened)

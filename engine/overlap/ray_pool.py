@@ -23,12 +23,11 @@ from overlap.resources import Machine, Resources
 from overlap.schedule import Attempt, Ended, Outcome
 from overlap.store import Store, open_objects
 from overlap.supervise import end_with_parent
-from overlap.watchdog import Breadcrumb
+from overlap.watchdog import GRACE_S, Breadcrumb
 from overlap.workplace import Workplace
 
 POLL_S = 0.5
 NODES_EVERY_S = 1.0
-GRACE_S = 30.0  # a worker ends itself at its deadline; one that cannot is ended this much later
 SPOT_AGAIN_S = 600.0  # after a refusal
 FIRST_PENDING = 8  # actors without a place that may be asked for while none is up
 MAX_START_FAILURES = 20  # in a row

@@ -23,7 +23,7 @@ from overlap.resources import Resources
 from overlap.schedule import Attempt, Ended, Outcome
 from overlap.store import open_objects
 from overlap.supervise import end_with_parent
-from overlap.watchdog import Breadcrumb
+from overlap.watchdog import GRACE_S, Breadcrumb
 from overlap.workplace import Workplace
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _Event: TypeAlias = "tuple[int, Ended] | BaseException | None"
 
 POLL_S = 0.5
 STOP_S = 20.0
-GRACE_S = 30.0
 _OUTCOME, _CAUSE, _LAST_LINES, _SECONDS, _NODE, _BREADCRUMB = (
     "outcome",
     "cause",

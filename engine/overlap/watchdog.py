@@ -10,6 +10,7 @@ from pathlib import Path
 from overlap.schedule import Outcome
 
 LAST_LINES = 12
+GRACE_S = 30.0  # a worker ends itself at its deadline; one that cannot is ended this much later
 _WATCHED = "watched: thread "
 _TIMEOUT = re.compile(r"^Timeout \(([\d:.]+)\)!", re.MULTILINE)
 _FATAL = re.compile(r"^Fatal Python error: (.+)$", re.MULTILINE)

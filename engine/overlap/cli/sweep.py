@@ -94,8 +94,7 @@ def launch(
     Example: overlap sweep launch sweeps/digits.yaml
     """
     where = _Where(address, max_workers, allow_new_dataset, force)
-    if executor is Executor.RAY and max_restarts and supervisor() is None:
-        raise typer.Exit(supervise(context.obj, max_restarts=max_restarts, say=output.print_error))
+    _supervise(context, executor, max_restarts)
     _launch(spec, store=store, executor=executor, retry_failed=retry_failed, where=where, json=json)
 
 
@@ -114,8 +113,7 @@ def retry(
 ) -> None:
     """Run what failed before, and whatever else is left."""
     where = _Where(address, max_workers, allow_new_dataset=False, force=force)
-    if executor is Executor.RAY and max_restarts and supervisor() is None:
-        raise typer.Exit(supervise(context.obj, max_restarts=max_restarts, say=output.print_error))
+    _supervise(context, executor, max_restarts)
     _launch(spec, store=store, executor=executor, retry_failed=True, where=where, json=json)
 
 
@@ -149,6 +147,12 @@ def logs(target: Target, variant: Annotated[str, typer.Argument(help="The varian
 def schema() -> None:
     """Print the JSON Schema of a sweep file."""
     output.print_json(overlap.sweep_schema())
+
+
+def _supervise(context: typer.Context, executor: Executor, max_restarts: int) -> None:
+    """Leaves with a driver's exit code, unless this process is the driver itself or needs none."""
+    if executor is Executor.RAY and max_restarts and supervisor() is None:
+        raise typer.Exit(supervise(context.obj, max_restarts=max_restarts, say=output.print_error))
 
 
 class _Where(NamedTuple):

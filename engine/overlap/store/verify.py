@@ -64,12 +64,16 @@ def find_damage(store: Store) -> list[Damage]:
 
 def put_aside(store: Store, damage: Iterable[Damage]) -> list[str]:
     """Moves damaged files into the quarantine, a result with its logits; returns their names."""
-    names = []
-    for name in dict.fromkeys(one.name for one in damage):
-        room, _, rest = name.partition("/")
-        pair = [name, f"{RESULTS}/{rest}"] if room == LOGITS else [name]
-        names += [each for each in pair if store.put_aside(each)]
-    return names
+    return [name for name in harmed(damage) if store.put_aside(name)]
+
+
+def harmed(damage: Iterable[Damage]) -> list[str]:
+    """The damaged files, each logits file followed by the result that belongs to it; every name once."""
+    names: list[str] = []
+    for one in damage:
+        room, _, rest = one.name.partition("/")
+        names += [one.name, f"{RESULTS}/{rest}"] if room == LOGITS else [one.name]
+    return list(dict.fromkeys(names))
 
 
 def remember_sound(store: Store) -> None:
