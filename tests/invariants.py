@@ -153,8 +153,10 @@ def _assert_agree(name, result, logits):
         logits_NC=matrix(logits.table, "logits"),
         temperature=float(logits.footer["temperature"]),
     )
-    rows = result_rows(predictions.logits_NC, predictions.labels_N)
-    for column in ("prediction", "correct", "label_probability", "confidence", "loss", "log_partition"):
+    rows = result_rows(predictions.logits_NC, predictions.labels_N, predictions.temperature)
+    for column in (
+        "prediction", "correct", "label_probability", "confidence", "loss", "log_partition", "calibrated_log_partition",
+    ):  # fmt: skip
         stored_N = result.table.column(column).to_numpy()
         assert np.array_equal(stored_N, getattr(rows, f"{column}_N")), (
             f"I8: {column} of {name} is not what its logits say"

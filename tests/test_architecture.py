@@ -14,6 +14,8 @@ TORCH_ROOMS = (
     "models/",
     "frameworks/",
     "evaluate.py",
+    "inference.py",
+    "datasets/timm_factory.py",
     "training.py",
     "preprocessing.py",
     "work.py",

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from overlap.plan import pair_categories
-from overlap.preflight import check_architectures, plan_sweep, read_sweep_file
+from overlap.preflight import check_models, plan_sweep, read_sweep_file
 from overlap.variants import Category
 
 SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
@@ -14,7 +14,7 @@ SWEEPS = sorted((Path(__file__).parents[1] / "sweeps").glob("*.yaml"))
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.name)
 def test_a_shipped_sweep_can_be_planned(path):
     plan = plan_sweep(read_sweep_file(path))
-    check_architectures(plan, plan.variants)
+    check_models(plan, plan.variants)
     assert plan.evaluation
     assert path.read_text().startswith(f"# overlap sweep launch sweeps/{path.name}\n# ")
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from overlap.analyses import analyze
+    from overlap.entries import sweep_schema
     from overlap.errors import OverlapError
     from overlap.launcher import launch, open_plan
     from overlap.reporting import report
-    from overlap.spec import sweep_schema
     from overlap.standing import status
     from overlap.store import Store, open_objects
     from overlap.store.verify import verify
@@ -39,7 +39,7 @@ _HOMES = {
     "open_plan": "overlap.launcher",
     "report": "overlap.reporting",
     "status": "overlap.standing",
-    "sweep_schema": "overlap.spec",
+    "sweep_schema": "overlap.entries",
     "verify": "overlap.store.verify",
 }
 

@@ -5,64 +5,96 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import safetensors.torch
-import torch
 from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
+from torch import Tensor
 
 from overlap import models
 from overlap.datasets import Dataset, Split
-from overlap.preprocessing import normalize, resize
+from overlap.datasets.label_spaces import output_columns
+from overlap.datasets.pixels import Pixels
+from overlap.inference import Device, Network, run_network
 from overlap.store import Predictions, round_logits
-from overlap.variants import Variant
+from overlap.variants import Evaluation, Variant
 from overlap_analysis.calibration import fit_temperature
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Device:
-    """Where a variant is computed: a torch device, the threads it may use, images a batch."""
+class Outputs:
+    """What a variant says of the N examples of a split: (N, C) float32 logits and, if kept, (N, D) embeddings."""
 
-    torch: torch.device
-    threads: int
-    batch_size: int
+    logits_NC: NDArray[np.float32]
+    embeddings_ND: NDArray[np.float32] | None = None
+    batch_size: int = 0
+
+
+Predict = Callable[[Split], Outputs]
+OpenPixels = Callable[[Split], Pixels]
 
 
 def network_predictor(
-    variant: Variant, weights: bytes, *, classes: int, device: Device
-) -> Callable[[Split], NDArray[np.float32]]:
-    """Gives (N, classes) float32 logits of a split, from trained weights."""
-    network = models.build_network(variant, classes=classes)
-    network.load_state_dict(safetensors.torch.load(weights))
-    network = network.to(device.torch).eval()
+    variant: Variant, classifier: models.Classifier, open_pixels: OpenPixels, device: Device, evaluation: Evaluation
+) -> Predict:
+    """Gives the outputs of a network over a dataset's classes."""
 
-    @torch.inference_mode()
-    def predict(split: Split) -> NDArray[np.float32]:
-        parts = []
-        for start in range(0, len(split.labels_N), device.batch_size):
-            pixels = split.pixels_NHWC[start : start + device.batch_size]
-            images = normalize(resize(pixels, variant.preprocessing).to(device.torch), variant.preprocessing)
-            parts.append(network(images).float().cpu().numpy())
-        return np.concatenate(parts)
+    def infer(images: Tensor) -> tuple[Tensor, ...]:
+        if not evaluation.embeddings:
+            return (classifier(images),)
+        embeddings, logits = classifier.with_embeddings(images)
+        return logits, embeddings
+
+    network = Network(infer=infer, module=classifier, preprocessing=variant.preprocessing)
+
+    def predict(split: Split) -> Outputs:
+        (logits_NC, *rest), batch_size = run_network(network, open_pixels(split), device, evaluation)
+        return Outputs(logits_NC=logits_NC, embeddings_ND=rest[0] if rest else None, batch_size=batch_size)
 
     return predict
 
 
-def estimator_predictor(
-    variant: Variant, train: Split, *, classes: int, device: Device
-) -> Callable[[Split], NDArray[np.float32]]:
-    """Fits a scikit-learn classifier and gives (N, classes) float32 logits of a split."""
+def pixel_features(open_pixels: OpenPixels) -> Callable[[Split], NDArray[np.float64]]:
+    """Gives the (N, size · size · channels) pixels of a split in [0, 1]."""
 
     def features(split: Split) -> NDArray[np.float64]:
-        images = resize(split.pixels_NHWC, variant.preprocessing)
-        return images.flatten(start_dim=1).double().numpy()
+        pixels = open_pixels(split)
+        return pixels[np.arange(len(pixels))].reshape(len(pixels), -1) / 255.0
 
-    def predict(split: Split) -> NDArray[np.float32]:
-        with _thread_pools().limit(limits=device.threads):
-            return models.estimator_logits(estimator, features(split), classes)
+    return features
+
+
+def embedding_features(
+    variant: Variant, embedder: models.Embedder, open_pixels: OpenPixels, device: Device, evaluation: Evaluation
+) -> Callable[[Split], NDArray[np.float64]]:
+    """Gives the (N, D) embeddings of a split by a network."""
+    network = Network(infer=lambda images: (embedder(images),), module=embedder, preprocessing=variant.preprocessing)
+
+    def features(split: Split) -> NDArray[np.float64]:
+        (embeddings_ND,), _ = run_network(network, open_pixels(split), device, evaluation)
+        return embeddings_ND.astype(np.float64)
+
+    return features
+
+
+def estimator_predictor(
+    variant: Variant,
+    train: Split,
+    features: Callable[[Split], NDArray[np.float64]],
+    *,
+    known: tuple[str, ...],
+    classes: tuple[str, ...],
+    threads: int,
+) -> Predict:
+    """Fits a scikit-learn classifier on the `known` classes; gives its outputs over a dataset's `classes`."""
+
+    def predict(split: Split) -> Outputs:
+        with _thread_pools().limit(limits=threads):
+            logits_NC = models.estimator_logits(estimator, features(split), len(known))
+        return Outputs(logits_NC=logits_NC[:, output_columns(classes, known)])
 
     estimator = models.make_estimator(variant)
-    with _thread_pools().limit(limits=device.threads):
-        estimator.fit(features(train), train.labels_N)
+    train_ND = features(train)
+    with _thread_pools().limit(limits=threads):
+        estimator.fit(train_ND, train.labels_N)
     return predict
 
 
@@ -72,23 +104,29 @@ def _thread_pools() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def evaluate(predict: Callable[[Split], NDArray[np.float32]], dataset: Dataset) -> Predictions:
+def evaluate(predict: Predict, dataset: Dataset) -> Predictions:
     """Predictions on the test split, with the temperature that fits the calibration split best.
 
     Raises:
         ValueError: the outputs are not (N, classes), or hold a NaN or +inf.
     """
     temperature = 1.0
+    parts: dict[str, Outputs] = {}
     if "calibration" in dataset.splits:
         calibration = dataset.splits["calibration"]
-        logits_NC = _checked(predict(calibration), calibration, dataset)
+        parts["calibration"] = predict(calibration)
+        logits_NC = _checked(parts["calibration"].logits_NC, calibration, dataset)
         temperature = fit_temperature(logits_NC, calibration.labels_N)
     test = dataset.splits["test"]
+    parts["test"] = predict(test)
+    embeddings = {name: outputs.embeddings_ND for name, outputs in parts.items()}
     return Predictions(
         ids_N=test.ids_N,
         labels_N=test.labels_N,
-        logits_NC=_checked(predict(test), test, dataset),
+        logits_NC=_checked(parts["test"].logits_NC, test, dataset),
         temperature=temperature,
+        embeddings={name: values for name, values in embeddings.items() if values is not None},
+        batch_size=parts["test"].batch_size,
     )
 
 

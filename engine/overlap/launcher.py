@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from overlap.errors import CorruptFileError, StoreError, StoreFullError, StoreMismatchError
 from overlap.loop import Hooks, run_attempts
 from overlap.plan import Job, Plan, Stage
-from overlap.preflight import check_architectures, plan_sweep, read_sweep_file
+from overlap.preflight import check_models, plan_sweep, read_sweep_file
 from overlap.schedule import Attempt
 from overlap.standing import JobState, Status, status
 from overlap.store import LockFile, Objects, Store, lock_of, open_objects
@@ -19,13 +19,13 @@ from overlap.store.local import LocalObjects
 from overlap.store.probe import probe
 from overlap.store.verify import Damage, find_damage, harmed, put_aside, remember_sound
 from overlap.survey import Contents, Survey, survey
-from overlap.workplace import Workplace
+from overlap.workplace import Cache, Workplace
 
 if TYPE_CHECKING:
     from overlap.executor import Executor
     from overlap.ray_cluster import Cluster
 
-FIRST_BATCH_SIZE = 256
+FIRST_BATCH_SIZE = 1024  # at most; what fits is found where it runs
 FIRST_CONTACT_S = 20.0  # of a bucket that may not be there, or not under this address
 MAX_ROUNDS = 3  # damage found by a worker is made good in the next round
 BYTES_OF_AN_EXAMPLE = 64  # of a result, beside two bytes a class of its logits
@@ -47,12 +47,14 @@ class Options:
         max_workers: how many variants may run at once; None sets no limit but the cluster's.
         allow_new_dataset: goes on although a dataset of the store's sweep has changed.
         force: goes on although another launch of this store seems to run on another machine.
+        cache: where each machine keeps decoded images and downloads.
     """
 
     address: str | None = None
     max_workers: int | None = None
     allow_new_dataset: bool = False
     force: bool = False
+    cache: Cache = field(default_factory=Cache)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +71,14 @@ class Summary:
     interrupted: bool = False
 
 
-def open_plan(path: Path, *, store: str | None = None) -> tuple[Plan, Store]:
+def open_plan(path: Path, *, store: str | None = None, cache: Cache | None = None) -> tuple[Plan, Store]:
     """Reads, checks and plans a sweep file, and opens its store; writes nothing.
 
     Raises:
         SweepFileError: the file or its data have problems.
         StoreMismatchError: the store belongs to something else.
     """
-    plan = plan_sweep(read_sweep_file(path))
+    plan = plan_sweep(read_sweep_file(path), cache=(cache or Cache()).here)
     opened = Store(open_objects(store or plan.sweep.store, patience_s=FIRST_CONTACT_S))
     lock = _lock_of_store(opened)
     if lock is not None and lock.name != plan.sweep.name:
@@ -100,10 +102,16 @@ def take_stock(plan: Plan, store: Store, *, retry_failed: bool = False, damage: 
     damaged = frozenset(harmed(damage))
     contents = Contents(
         weights=_whole(store.weights_names(), damaged),
-        results={dataset: _whole(store.result_names(dataset), damaged) for dataset in plan.sweep.evaluate_on},
+        results={dataset: _results(plan, store, dataset, damaged) for dataset in plan.sweep.evaluate_on},
         failures=store.failures(),
     )
     return survey(plan, contents, retry_failed=retry_failed)
+
+
+def _results(plan: Plan, store: Store, dataset: str, damaged: frozenset[str]) -> frozenset[str]:
+    """The results that are there, with their embeddings if the sweep keeps those."""
+    results = _whole(store.result_names(dataset), damaged)
+    return results & frozenset(store.embeddings_names(dataset)) if plan.sweep.evaluation.embeddings else results
 
 
 def _whole(names: dict[str, str], damaged: frozenset[str]) -> frozenset[str]:
@@ -137,7 +145,7 @@ def launch(
         ClusterError: Ray cannot give what the sweep asks for, or has died.
     """
     options, hooks = options or Options(), hooks or Hooks()
-    plan, opened = open_plan(path, store=store)
+    plan, opened = open_plan(path, store=store, cache=options.cache)
     lock, new_lock = _lock_of_store(opened), lock_of(plan)
     if lock is not None and not options.allow_new_dataset:
         _refuse_changed_datasets(plan, lock, opened.objects.url)
@@ -148,7 +156,7 @@ def launch(
             remember_sound(opened)
         return Summary(status=status(opened), resumed=len(stock.done), ran=0)
     if lock != new_lock:  # the launch that wrote it has asked already, which takes seconds
-        check_architectures(plan, [job.variant for job in (*stock.training, *stock.evaluation)])
+        check_models(plan, [job.variant for job in (*stock.training, *stock.evaluation)])
     with _held(opened.objects, force=options.force):
         opened = Store(open_objects(opened.objects.url))  # it answers: from now on, with patience
         aside = put_aside(opened, find_damage(opened))
@@ -194,9 +202,15 @@ def _run_rounds(plan: Plan, store: Store, retry_failed: bool, make_executor: Mak
 
 
 def _run_stages(plan: Plan, store: Store, stock: Survey, make_executor: MakeExecutor, hooks: Hooks) -> None:
-    """Trains what has no weights, then evaluates every variant whose weights are there."""
-    if stock.training:
-        _run_stage(plan, store, stock, stock.training, make_executor, hooks)
+    """Trains what has no weights, teachers first, then evaluates every variant whose weights are there."""
+    waiting = list(stock.training)
+    while waiting and not hooks.asked_to_stop():
+        there = store.weights_names()
+        ready = [job for job in waiting if not job.weights_key or job.weights_key[:16] in there]
+        if not ready:
+            break  # their teachers have failed
+        _run_stage(plan, store, stock, ready, make_executor, hooks)
+        waiting = [job for job in waiting if job not in ready]
     weights = store.weights_names()
     ready = [job for job in stock.evaluation if not job.weights_key or job.weights_key[:16] in weights]
     if ready and not hooks.asked_to_stop():
@@ -236,7 +250,8 @@ def _executors(
     plan: Plan, objects: Objects, kind: ExecutorKind, options: Options, hooks: Hooks
 ) -> Iterator[MakeExecutor]:
     """Something that makes the executor of a stage; Ray starts with the first one, and ends with the context."""
-    workplace = Workplace(datasets={spec.name: spec for spec in plan.sweep.datasets}, facts=plan.datasets)
+    specs = {spec.name: spec for spec in plan.sweep.datasets}
+    workplace = Workplace(datasets=specs, facts=plan.datasets, cache=options.cache)
     if kind is ExecutorKind.INPROCESS:
         from overlap.inprocess_executor import InProcessExecutor
 

@@ -1,26 +1,61 @@
-"""Images become a model's input, the same way in training and in evaluation."""
+"""Images become a model's input, the same way in training and in evaluation: timm's own evaluation transform."""
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
+from timm.data.transforms_factory import transforms_imagenet_eval
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from overlap.variants import Preprocessing
+from overlap.variants import Geometry, Preprocessing
 
 
-def resize(pixels_NHWC: NDArray[np.uint8], preprocessing: Preprocessing) -> Tensor:
-    """(N, channels, size, size) float32 in [0, 1]; enlarging interpolates, shrinking also antialiases."""
-    images = torch.from_numpy(np.ascontiguousarray(pixels_NHWC)).permute(0, 3, 1, 2).float().div_(255.0)
-    size = (preprocessing.size, preprocessing.size)
-    if images.shape[-2:] == size:
-        return images.contiguous()
-    if preprocessing.interpolation == "nearest":
-        return interpolate(images, size, mode="nearest-exact")
-    resized = interpolate(images, size, mode=preprocessing.interpolation, align_corners=False, antialias=True)
-    return resized.clamp_(0.0, 1.0)  # bicubic overshoots
+def pixel_transform(geometry: Geometry) -> Callable[[Image.Image], NDArray[np.uint8]]:
+    """Gives the (size, size, channels) uint8 pixels of a picture: all of timm's transform but the normalisation."""
+    transform = transforms_imagenet_eval(
+        img_size=geometry.size,
+        crop_pct=geometry.crop_pct,
+        crop_mode=geometry.crop_mode,
+        interpolation=geometry.interpolation,
+        mean=geometry.border,
+        normalize=False,
+    )
+
+    def pixels(picture: Image.Image) -> NDArray[np.uint8]:
+        if geometry.crop_mode == "border":
+            picture = picture.convert("RGB")
+        return np.ascontiguousarray(transform(picture).permute(1, 2, 0).numpy())
+
+    return pixels
+
+
+def pixel_channels(geometry: Geometry, channels: int) -> int:
+    """Channels of what `pixel_transform` makes of pictures with so many: bars have a colour."""
+    return 3 if geometry.crop_mode == "border" else channels
+
+
+def to_images(pixels_NHWC: NDArray[np.uint8], device: torch.device) -> Tensor:
+    """(N, channels, size, size) float32 in [0, 1] on a device; the bytes travel, not the floats."""
+    on_device = torch.from_numpy(pixels_NHWC).to(device, non_blocking=True)
+    return on_device.permute(0, 3, 1, 2).contiguous().float().div_(255)
 
 
 def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """(N, 3, size, size) normalised; a single channel is repeated."""
-    return images.sub(preprocessing.mean).div_(preprocessing.std).expand(-1, 3, -1, -1)
+    """(N, 3, size, size) normalised as torchvision does it; a single channel is repeated."""
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
+    return images.expand(-1, 3, -1, -1).sub(mean).div_(std)
+
+
+def to_inputs(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """(N, 3, size, size) normalised images of (N, size, size, channels) bytes on one device.
+
+    The same bits as `normalize` of `to_images`, in place of one allocation: five times faster on a CPU.
+    Channels-last on a GPU, which its convolutions want.
+    """
+    count, height, width, _ = pixels.shape
+    memory_format = torch.channels_last if pixels.is_cuda else torch.contiguous_format
+    images = torch.empty((count, 3, height, width), device=pixels.device, memory_format=memory_format)
+    mean, std = (images.new_tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
+    return images.copy_(pixels.permute(0, 3, 1, 2)).div_(255).sub_(mean).div_(std)

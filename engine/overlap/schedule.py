@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TypeAlias
 
-from overlap.plan import Job, Stage
+from overlap.plan import Job, Stage, in_order
 from overlap.resources import Resources
 
 MAX_DEATHS = 2
@@ -157,9 +157,10 @@ _Step: TypeAlias = tuple[State, tuple[Command, ...]]
 
 
 def begin(attempts: Sequence[Attempt]) -> State:
-    """The state before anything runs: the longest jobs first, so that none of them is left for last."""
+    """The state before anything runs, in the order in which jobs are best begun."""
     waiting: dict[Resources, list[Attempt]] = {}
-    for attempt in sorted(attempts, key=lambda attempt: -attempt.job.cost):
+    places = {job.key: place for place, job in enumerate(in_order(attempt.job for attempt in attempts))}
+    for attempt in sorted(attempts, key=lambda attempt: places[attempt.job.key]):
         waiting.setdefault(attempt.job.resources, []).append(attempt)
     return State(waiting={needs: tuple(queue) for needs, queue in waiting.items()})
 

@@ -2,129 +2,28 @@
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from dataclasses import dataclass, field, replace
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from overlap.entries import (
+    BaseEntry,
+    DatasetEntry,
+    Entry,
+    EvaluationEntry,
+    PreprocessingEntry,
+    PretrainedEntry,
+    ResourcesEntry,
+    SweepEntry,
+    VaryEntry,
+)
 from overlap.errors import Problem, SweepFileError
 from overlap.recipes import RECIPES, is_estimator
 from overlap.resources import GPU_MEMORY_GIB, Resources, accelerators_with
-from overlap.search_space import WORDS, Axis, Draw, Grid, Scalar, parse_axis, parse_scalar
+from overlap.search_space import Axis, Draw, Grid, Scalar
+from overlap.variants import Evaluation
 from overlap.yaml_lines import Document, Path, dotted, load_yaml
-
-_SCALAR_SCHEMA: dict[str, Any] = {"type": ["number", "string", "boolean"]}
-_AXIS_SCHEMA: dict[str, object] = {
-    "description": "a value, a list of values, or one search-space word of Ray Tune with its arguments",
-    "anyOf": [
-        _SCALAR_SCHEMA,
-        {"type": "array", "items": _SCALAR_SCHEMA, "minItems": 1},
-        {
-            "type": "object",
-            "properties": {word: {"type": "array", "items": _SCALAR_SCHEMA} for word in WORDS},
-            "additionalProperties": False,
-            "minProperties": 1,
-            "maxProperties": 1,
-        },
-    ],
-}
-_ScalarField: TypeAlias = Annotated[Scalar, BeforeValidator(parse_scalar), WithJsonSchema(_SCALAR_SCHEMA)]
-_AxisField: TypeAlias = Annotated[Axis, BeforeValidator(parse_axis), WithJsonSchema(_AXIS_SCHEMA)]
-
-
-# Names become parts of paths: plain characters, never `..`.
-_Name: TypeAlias = Annotated[str, Field(pattern=r"^[A-Za-z0-9](\.?[A-Za-z0-9_-]){0,63}$")]
-
-
-def _split_size(raw: object) -> object:
-    if raw == "rest" or (isinstance(raw, int) and not isinstance(raw, bool) and raw > 0):
-        return raw
-    raise ValueError(f"expected a number of examples above 0, or 'rest', got {raw!r}")
-
-
-_SPLIT_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "integer", "exclusiveMinimum": 0}, {"const": "rest"}]}
-_SplitSize: TypeAlias = Annotated[int | str, BeforeValidator(_split_size), WithJsonSchema(_SPLIT_SCHEMA)]
-_Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**32)]
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, arbitrary_types_allowed=True)
-
-
-class DatasetEntry(_Entry):
-    """A labelled dataset: where its images come from, and its disjoint, seeded splits."""
-
-    source: str = Field(description="sklearn:digits, rendered:digits, or a folder with one folder a class")
-    splits: dict[str, _SplitSize] = Field(min_length=1)
-    seed: _Seed = 0
-    samples: int | None = Field(default=None, gt=0, description="how many images to draw (rendered sources)")
-    size: int | None = Field(default=None, gt=0, le=4096, description="pixels a side (folder sources)")
-
-
-class PreprocessingEntry(_Entry):
-    """How an image becomes a model's input."""
-
-    size: int | None = Field(default=None, ge=2, le=4096)
-    interpolation: Literal["nearest", "bilinear", "bicubic"] | None = None
-
-
-class ResourcesEntry(_Entry):
-    """What one variant gets while it is trained or evaluated; an entry of `vary` may change some of it."""
-
-    gpus: float | None = Field(default=None, ge=0, description="may be a fraction below one; default 0")
-    cpus: int | None = Field(default=None, ge=1, description="default 1")
-    accelerator: str | list[str] | None = Field(default=None, description="such as A100, or a list of types")
-    gpu_memory_gib: float | None = Field(default=None, gt=0, description="the GPU must have at least this much")
-    market: Literal["spot", "on-demand"] | None = Field(default=None, description="default: either")
-    on_demand_after_s: float | None = Field(
-        default=None, ge=0, description="ask for on-demand machines when spot ones were not given for so long"
-    )
-    timeout_s: float | None = Field(
-        default=None, gt=0, description="how long an evaluation, or an epoch of training, may take; default 3600"
-    )
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.gpus and self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(f"expected whole gpus above one, got {self.gpus:g}")
-        return self
-
-
-class BaseEntry(_Entry):
-    """The variant that every entry of `vary` changes."""
-
-    architecture: str
-    train_on: str
-    framework: str = "supervised"
-    seed: _Seed = 0
-    hyperparameters: dict[str, _ScalarField] = {}
-    preprocessing: PreprocessingEntry = PreprocessingEntry()
-
-
-class VaryEntry(_Entry):
-    """The base with some fields changed; lists and search-space words give several variants."""
-
-    architecture: _AxisField | None = None
-    framework: _AxisField | None = None
-    train_on: _AxisField | None = None
-    seed: _AxisField | None = None
-    hyperparameters: dict[str, _AxisField] = {}
-    preprocessing: PreprocessingEntry = PreprocessingEntry()
-    samples: int | None = Field(default=None, gt=0, description="how often to draw the random fields")
-    resources: ResourcesEntry = ResourcesEntry()
-
-
-class SweepEntry(_Entry):
-    """A sweep file."""
-
-    name: _Name
-    store: str = Field(min_length=1, description="the folder that holds everything the sweep makes")
-    datasets: dict[_Name, DatasetEntry] = Field(min_length=1)
-    evaluate_on: list[str] = Field(min_length=1)
-    base: BaseEntry
-    vary: list[VaryEntry] = []
-    resources: ResourcesEntry = ResourcesEntry()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +35,10 @@ class DatasetSpec:
     splits: tuple[tuple[str, int | None], ...]  # None takes the rest
     seed: int
     samples: int | None
-    size: int | None
+    classes: str = ""
+    labels: str = ""
+    on_bad_image: str = "fail"
+    skip: tuple[int, ...] = ()  # ids of the bad examples that preflight found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,19 +52,16 @@ class Sweep:
     store: str
     datasets: tuple[DatasetSpec, ...]
     evaluate_on: tuple[str, ...]
-    base: BaseEntry
+    base: BaseEntry | None
     vary: tuple[VaryEntry, ...]
     resources: Resources
+    pretrained: tuple[PretrainedEntry, ...] = ()
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    allow_code: bool = False
 
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at a path of this file."""
         return Problem(line=self.document.line(path), where=dotted(path), message=message)
-
-
-def sweep_schema() -> dict[str, object]:
-    """The JSON Schema of a sweep file, for editors and validators."""
-    schema = SweepEntry.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "overlap sweep"}
 
 
 def read_sweep(text: str, *, path: str) -> Sweep:
@@ -190,9 +89,11 @@ def parse_sweep(text: str, *, path: str) -> tuple[Sweep | None, list[Problem]]:
         return None, problems + [_to_problem(details, document) for details in error.errors()]
     sweep = _to_sweep(entry, text, path, document)
     problems += _resources_problems(sweep, ("resources",), entry.resources, ResourcesEntry())
-    for i, varied in enumerate(sweep.vary):
-        problems += _resources_problems(sweep, ("vary", i, "resources"), varied.resources, entry.resources)
-    return sweep, problems + _reference_problems(sweep) + _hyperparameter_problems(sweep)
+    for list_name in ("vary", "pretrained"):
+        for i, varied in enumerate(getattr(sweep, list_name)):
+            problems += _resources_problems(sweep, (list_name, i, "resources"), varied.resources, entry.resources)
+    problems += _reference_problems(sweep) + _hyperparameter_problems(sweep) + _code_problems(sweep)
+    return sweep, problems
 
 
 def _to_sweep(entry: SweepEntry, text: str, path: str, document: Document) -> Sweep:
@@ -203,7 +104,9 @@ def _to_sweep(entry: SweepEntry, text: str, path: str, document: Document) -> Sw
             splits=tuple((split, None if n == "rest" else int(n)) for split, n in dataset.splits.items()),
             seed=dataset.seed,
             samples=dataset.samples,
-            size=dataset.size,
+            classes=dataset.classes,
+            labels=dataset.labels,
+            on_bad_image=dataset.on_bad_image,
         )
         for name, dataset in entry.datasets.items()
     )
@@ -218,6 +121,9 @@ def _to_sweep(entry: SweepEntry, text: str, path: str, document: Document) -> Sw
         base=entry.base,
         vary=tuple(entry.vary),
         resources=to_resources(entry.resources, Resources()),
+        pretrained=tuple(entry.pretrained),
+        evaluation=Evaluation(**entry.evaluation.model_dump()),
+        allow_code=entry.allow_code,
     )
 
 
@@ -246,10 +152,12 @@ def _to_problem(details: ErrorDetails, document: Document) -> Problem:
     return Problem(line=document.line(path), where=dotted(path), message=message)
 
 
-_ENTRIES: Mapping[str, type[_Entry]] = {
+_ENTRIES: Mapping[str, type[Entry]] = {
     "datasets": DatasetEntry,
     "base": BaseEntry,
     "vary": VaryEntry,
+    "pretrained": PretrainedEntry,
+    "evaluation": EvaluationEntry,
 }
 
 
@@ -257,7 +165,7 @@ def _known_keys(path: Path) -> list[str]:
     """The keys that may stand at a path of the file; at its top also those of the base, often put there."""
     if not path:
         return [*SweepEntry.model_fields, *BaseEntry.model_fields, *_hyperparameter_names()]
-    nested: dict[str, type[_Entry]] = {}
+    nested: dict[str, type[Entry]] = {}
     if path[0] != "datasets":
         nested = {"preprocessing": PreprocessingEntry, "resources": ResourcesEntry}
     entry = nested.get(str(path[-1])) or _ENTRIES.get(str(path[0]), SweepEntry)
@@ -295,14 +203,15 @@ def _reference_problems(sweep: Sweep) -> list[Problem]:
     """Names that point to nothing, and splits that cannot be."""
     names = [dataset.name for dataset in sweep.datasets]
     splits = {dataset.name: [split for split, _ in dataset.splits] for dataset in sweep.datasets}
-    place: Path = ("base", "train_on")
-    uses = [(place, sweep.base.train_on, "train")]
+    uses: list[tuple[Path, str, str]] = []
+    if sweep.base:
+        uses.append((("base", "train_on"), sweep.base.train_on, "train"))
     for i, name in enumerate(sweep.evaluate_on):
-        place = ("evaluate_on", i)
-        uses.append((place, name, "test"))
+        uses.append((("evaluate_on", i), name, "test"))
     for i, entry in enumerate(sweep.vary):
-        place = ("vary", i, "train_on")
-        uses += [(place, str(value), "train") for value in axis_values(entry.train_on)]
+        uses += [(("vary", i, "train_on"), str(value), "train") for value in axis_values(entry.train_on)]
+    for i, pretrained in enumerate(sweep.pretrained):
+        uses += [(("pretrained", i, "probe"), pretrained.probe, "train")] if pretrained.probe else []
     problems = []
     for i, name in enumerate(sweep.evaluate_on):
         if name in sweep.evaluate_on[:i]:
@@ -321,9 +230,18 @@ def _reference_problems(sweep: Sweep) -> list[Problem]:
     return problems
 
 
+def _code_problems(sweep: Sweep) -> list[Problem]:
+    """Python files are run only for who says so: a sweep file may come from a stranger."""
+    named = [i for i, entry in enumerate(sweep.pretrained) if entry.python and not sweep.allow_code]
+    message = "a Python file is run on every worker: say allow_code: true at the top of the sweep if you trust it"
+    return [sweep.problem(("pretrained", i, "python"), message) for i in named]
+
+
 def _hyperparameter_problems(sweep: Sweep) -> list[Problem]:
     """Frameworks and hyperparameters that no recipe knows, and values out of range."""
     base = sweep.base
+    if base is None:
+        return []
     problems = _framework_problems(sweep, ("base", "framework"), base.framework)
     if base.framework in RECIPES and not is_estimator(base.architecture):
         for name, value in base.hyperparameters.items():

@@ -44,7 +44,7 @@ def survey(plan: Plan, contents: Contents, *, retry_failed: bool = False) -> Sur
 
     A job has failed if it, or the training it needs, has a final failure and no result.
     """
-    final = {failure.key for failure in contents.failures if failure.final and not retry_failed}
+    final = _failed_keys(plan, contents, retry_failed=retry_failed)
     done, failed, evaluation = [], [], []
     for job in plan.evaluation:
         if job.key[:16] in contents.results[job.dataset]:
@@ -53,8 +53,7 @@ def survey(plan: Plan, contents: Contents, *, retry_failed: bool = False) -> Sur
             failed.append(job)
         else:
             evaluation.append(job)
-    needed = {job.weights_key for job in evaluation}
-    training = [job for job in plan.training if job.key in needed and job.key[:16] not in contents.weights]
+    training = _trainings(plan, contents, {job.weights_key for job in evaluation})
     attempts: defaultdict[str, int] = defaultdict(int)
     batch_sizes: dict[str, int] = {}
     for failure in contents.failures:
@@ -70,3 +69,24 @@ def survey(plan: Plan, contents: Contents, *, retry_failed: bool = False) -> Sur
         attempts=dict(attempts),
         batch_sizes=batch_sizes,
     )
+
+
+def _failed_keys(plan: Plan, contents: Contents, *, retry_failed: bool) -> set[str]:
+    """Keys of what has failed for good, students of a teacher that has included."""
+    final = {failure.key for failure in contents.failures if failure.final and not retry_failed}
+    for _ in plan.training:  # a teacher may have a teacher
+        students = {job.key for job in plan.training if job.weights_key in final} - final
+        if not students:
+            break
+        final |= {key for key in students if key[:16] not in contents.weights}
+    return final
+
+
+def _trainings(plan: Plan, contents: Contents, needed: set[str]) -> list[Job]:
+    """The trainings whose weights are needed and not there, and those of their teachers."""
+    by_key = {job.key: job for job in plan.training if job.key[:16] not in contents.weights}
+    wanted = set[str]()
+    while more := {key for key in needed if key in by_key} - wanted:
+        wanted |= more
+        needed = {by_key[key].weights_key for key in more}
+    return [job for key, job in by_key.items() if key in wanted]

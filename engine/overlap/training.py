@@ -9,13 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
-from overlap.datasets import Split
-from overlap.frameworks import FRAMEWORKS, TrainingData
+from overlap.frameworks import FRAMEWORKS, Pixels, Teacher, TrainingData
+from overlap.frameworks.initialization import initialize
 from overlap.models import build_network
-from overlap.preprocessing import resize
-from overlap.variants import Variant
+from overlap.preprocessing import normalize
+from overlap.variants import Preprocessing, Variant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,26 +32,45 @@ class Epoch:
 
 
 def train(
-    variant: Variant, split: Split, *, classes: int, device: torch.device, checkpoint: bytes | None
+    variant: Variant,
+    pixels: Pixels,
+    labels_N: NDArray[np.int32],
+    *,
+    class_names: tuple[str, ...],
+    device: torch.device,
+    checkpoint: bytes | None,
+    teacher: Teacher | None = None,
 ) -> Iterator[Epoch]:
     """Trains a variant from scratch or from a checkpoint, yielding after every epoch.
 
     The epochs from a checkpoint on are bit for bit those of an undisturbed run on the same kind of
     device with the same number of threads: all randomness comes from (seed, epoch).
 
+    Args:
+        variant: what to train.
+        pixels: (N, S, S, channels) uint8, S the variant's size; only batches of it are read.
+        labels_N: the index of each image's class in `class_names`.
+        class_names: every class the network can answer, seen in training or not.
+        device: where to train.
+        checkpoint: of an earlier epoch of this training.
+        teacher: for a recipe with a teacher.
+
     Raises:
-        ValueError: the loss is no number any more.
+        ValueError: the loss is no number any more, or the architecture does not suit the framework.
     """
     torch.use_deterministic_algorithms(mode=True, warn_only=True)
     seed_everything(variant.seed, epoch=-1)
-    network = build_network(variant, classes=classes).to(device)
+    network = build_network(variant, classes=len(class_names))
+    initialize(network, str(variant.hyperparameter_map["initialization"]))
     data = TrainingData(
-        images=resize(split.pixels_NHWC, variant.preprocessing).to(device),
-        labels=torch.from_numpy(split.labels_N).long().to(device),
-        classes=classes,
+        pixels=pixels,
+        labels=torch.from_numpy(labels_N).long().to(device),
+        class_names=class_names,
         preprocessing=variant.preprocessing,
+        device=device,
+        teacher=teacher,
     )
-    learner = FRAMEWORKS[variant.framework](variant, network, data)
+    learner = FRAMEWORKS[variant.framework](variant, network.to(device), data)
     start = 0
     if checkpoint is not None:
         saved = torch.load(io.BytesIO(checkpoint), map_location=device, weights_only=True)
@@ -65,8 +86,23 @@ def train(
             epochs=learner.epochs,
             loss=loss,
             checkpoint=_to_checkpoint({"epoch": epoch, "learner": learner.state()}),
-            weights=to_safetensors(network) if epoch + 1 == learner.epochs else None,
+            weights=to_safetensors(learner.network) if epoch + 1 == learner.epochs else None,
         )
+
+
+def make_teacher(network: nn.Module, preprocessing: Preprocessing, device: torch.device) -> Teacher:
+    """A network that gives its logits for any view of an image, at its own size and normalisation."""
+    network = network.to(device).eval()
+    size = (preprocessing.size, preprocessing.size)
+
+    @torch.no_grad()
+    def teacher(images: Tensor) -> Tensor:
+        if images.shape[-2:] != size:
+            images = interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)
+        logits: Tensor = network(normalize(images, preprocessing))
+        return logits
+
+    return teacher
 
 
 def seed_everything(seed: int, *, epoch: int) -> None:

@@ -4,14 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 
 from overlap.recipes import RECIPES, is_estimator
 from overlap.search_space import Scalar
 
 SCHEMA_VERSION = 1
-PRECISION = "float32"
+RANDOM = "random"
 
 
 class Category(IntEnum):
@@ -30,18 +30,85 @@ class Category(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """The part of preprocessing that gives pixels: variants that share it share their decoded images.
+
+    The words are timm's: the shorter edge is resized to size / crop_pct, then the centre is cropped
+    (`crop_mode` center; squash does not keep the aspect ratio; border adds bars, whose colour counts).
+    """
+
+    size: int
+    crop_pct: float
+    crop_mode: str
+    interpolation: str
+    border: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preprocessing:
-    """How an image becomes a model's input: resized to size × size, then (x / 255 - mean) / std."""
+    """How an image becomes a model's input: its geometry, then (x / 255 - mean) / std for each channel."""
 
     size: int = 32
+    crop_pct: float = 1.0
+    crop_mode: str = "center"
     interpolation: str = "bilinear"
-    mean: float = 0.5
-    std: float = 0.5
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+
+    @property
+    def geometry(self) -> Geometry:
+        """What decides the pixels before normalisation."""
+        border = self.mean if self.crop_mode == "border" else (0.0, 0.0, 0.0)
+        return Geometry(
+            size=self.size,
+            crop_pct=self.crop_pct,
+            crop_mode=self.crop_mode,
+            interpolation=self.interpolation,
+            border=border,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """Weights that were made elsewhere: where they are, and what their outputs mean.
+
+    `library` is timm, open_clip, checkpoint or python, and `name` what that library calls the weights.
+    `source` is the place to read them from (`hub`, `random`, a folder or bucket, a file), `revision`
+    the identity of their bytes. `outputs` names the classes of the classifier in order: a label space
+    such as imagenet-1k, or a dataset of the sweep; empty for a classifier that is made from text,
+    or for none at all: from `prompts` (the name of a set of templates, or templates) and `texts` (one
+    a class; none: the class names). `gmacs` is the cost of an image.
+    """
+
+    library: str
+    name: str
+    source: str
+    revision: str
+    outputs: str = ""
+    prompts: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
+    gmacs: float = 0.0
+
+    def identity(self, datasets: "Mapping[str, DatasetFacts]") -> dict[str, object]:
+        """What of it decides predictions: not the place where a mirror keeps it."""
+        outputs = list(datasets[self.outputs].class_names) if self.outputs in datasets else self.outputs
+        return {
+            "library": self.library,
+            "name": self.name,
+            "revision": self.revision,
+            "outputs": outputs,
+            "prompts": list(self.prompts),
+            "texts": list(self.texts),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One model, fully specified. `hyperparameters` are sorted by name and complete."""
+    """One model, fully specified. `hyperparameters` are sorted by name and complete.
+
+    `weights` is None for what the sweep makes itself. `built_on` is the variant of the same sweep that
+    this one needs: the teacher of a distillation, or the network whose embeddings an estimator gets.
+    """
 
     name: str
     architecture: str
@@ -50,6 +117,8 @@ class Variant:
     seed: int
     hyperparameters: tuple[tuple[str, Scalar], ...]
     preprocessing: Preprocessing
+    weights: Weights | None = None
+    built_on: "Variant | None" = None
 
     @property
     def hyperparameter_map(self) -> dict[str, Scalar]:
@@ -58,8 +127,34 @@ class Variant:
 
     @property
     def needs_training(self) -> bool:
-        """False for what is fitted where it is evaluated (scikit-learn estimators)."""
-        return not is_estimator(self.architecture)
+        """False for weights from elsewhere, and for what is fitted where it is evaluated (estimators)."""
+        return self.weights is None and not is_estimator(self.architecture)
+
+    @property
+    def is_estimator(self) -> bool:
+        """True for a scikit-learn classifier, on pixels or on embeddings."""
+        return is_estimator(self.architecture)
+
+    @property
+    def training_data(self) -> tuple[str, ...]:
+        """All that it has learnt from: of a probe, also what its network was trained on."""
+        earlier = self.built_on.training_data if self.built_on and self.is_estimator else ()
+        return earlier if self.train_on in earlier else (*earlier, self.train_on)
+
+    @property
+    def architectures(self) -> tuple[str, ...]:
+        """Its architecture, behind that of the network whose embeddings it gets."""
+        earlier = self.built_on.architectures if self.built_on and self.is_estimator else ()
+        return (*earlier, self.architecture)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """How variants are computed when they are evaluated; `embeddings` says whether theirs are kept."""
+
+    precision: str = "float32"
+    compile: bool = False
+    embeddings: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,46 +176,60 @@ class DatasetFacts:
 
 def category(a: Variant, b: Variant) -> Category:
     """The highest level at which two variants differ; `REINIT` when only the seed does."""
-    if a.train_on != b.train_on:
+    if a.training_data != b.training_data:
         return Category.DATASET
     if a.framework != b.framework:
         return Category.FRAMEWORK
-    if a.architecture != b.architecture:
+    if a.architectures != b.architectures:
         return Category.ARCHITECTURE
-    if (a.hyperparameters, a.preprocessing) != (b.hyperparameters, b.preprocessing):
-        return Category.HYPERPARAMETERS
-    return Category.REINIT
+    return Category.REINIT if _recipe(a) == _recipe(b) else Category.HYPERPARAMETERS
 
 
-def weights_config(variant: Variant, training_data: DatasetFacts) -> dict[str, object]:
-    """Everything that decides a variant's weights: what it is, how it is trained, and on which examples."""
-    preprocessing = variant.preprocessing
-    return {
+def _recipe(variant: Variant) -> tuple[object, ...]:
+    """All that is neither data, framework, architecture nor chance; pretrained weights of one kind are recipes."""
+    built_on = _recipe(variant.built_on) if variant.built_on else None
+    weights = variant.weights.name if variant.weights and variant.weights.source != RANDOM else None
+    return variant.hyperparameters, variant.preprocessing, weights, built_on
+
+
+def weights_config(variant: Variant, datasets: Mapping[str, DatasetFacts]) -> dict[str, object]:
+    """Everything that decides a variant's weights: what it is, how it is trained, and on which examples.
+
+    `datasets` are the facts of the sweep's datasets, by name.
+    """
+    config: dict[str, object] = {
         "schema": SCHEMA_VERSION,
         "architecture": variant.architecture,
-        "framework": variant.framework,
-        "recipe": 1 if is_estimator(variant.architecture) else RECIPES[variant.framework].version,
         "hyperparameters": variant.hyperparameter_map,
+        "preprocessing": asdict(variant.preprocessing),
+    }
+    if variant.built_on:
+        config["built_on"] = weights_config(variant.built_on, datasets)
+    if variant.weights:
+        seed = variant.seed if variant.weights.source == RANDOM else None
+        return config | {"seed": seed, "weights": variant.weights.identity(datasets)}
+    training_data = datasets[variant.train_on]
+    return config | {
+        "framework": variant.framework,
+        "recipe": 1 if variant.is_estimator else RECIPES[variant.framework].version,
         "seed": variant.seed,
-        "preprocessing": {
-            "size": preprocessing.size,
-            "interpolation": preprocessing.interpolation,
-            "mean": preprocessing.mean,
-            "std": preprocessing.std,
-        },
         "train": training_data.splits["train"].fingerprint,
         "classes": list(training_data.class_names),
     }
 
 
-def result_config(variant: Variant, training_data: DatasetFacts, dataset: DatasetFacts) -> dict[str, object]:
+def result_config(
+    variant: Variant, datasets: Mapping[str, DatasetFacts], dataset: DatasetFacts, evaluation: Evaluation
+) -> dict[str, object]:
     """Everything that decides a variant's stored predictions on a dataset: its weights and the examples."""
     calibration = dataset.splits.get("calibration")
     return {
-        "weights": weights_config(variant, training_data),
+        "weights": weights_config(variant, datasets),
         "test": dataset.splits["test"].fingerprint,
         "calibration": calibration.fingerprint if calibration else None,
-        "precision": PRECISION,
+        "classes": list(dataset.class_names),
+        "precision": evaluation.precision,
+        "compile": evaluation.compile,
     }
 
 

@@ -13,14 +13,26 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from overlap import models
+from overlap.datasets import Dataset, Split
+from overlap.datasets.pixels import Pixels
 from overlap.errors import CorruptFileError, StoreError, StoreFullError
-from overlap.evaluate import Device, estimator_predictor, evaluate, network_predictor
-from overlap.plan import Stage
+from overlap.evaluate import (
+    Predict,
+    embedding_features,
+    estimator_predictor,
+    evaluate,
+    network_predictor,
+    pixel_features,
+)
+from overlap.inference import Device
+from overlap.plan import Job, Stage
 from overlap.process_state import process_state_restored
 from overlap.resources import Resources
 from overlap.schedule import Attempt, Ended, Outcome
 from overlap.store import Objects, Store
-from overlap.workplace import Workplace
+from overlap.variants import Variant
+from overlap.workplace import Workplace, known_classes
 
 if TYPE_CHECKING:
     from overlap.training import Epoch
@@ -40,7 +52,8 @@ def _device(attempt: Attempt) -> Device:
     """The device an attempt is computed on here."""
     resources = attempt.job.resources
     kind = "cuda" if resources.gpus and torch.cuda.is_available() else "cpu"
-    return Device(torch=torch.device(kind), threads=resources.cpus, batch_size=attempt.batch_size)
+    share = min(resources.gpus, 1.0) or 1.0
+    return Device(torch=torch.device(kind), threads=resources.cpus, batch_size=attempt.batch_size, gpu_share=share)
 
 
 def run_attempt(
@@ -102,15 +115,22 @@ def _train(attempt: Attempt, workplace: Workplace, store: Store, on_epoch: Calla
     job = attempt.job
     if store.has_weights(job):
         return
-    from overlap.training import train  # the frameworks: who only evaluates does not wait for them
+    from overlap.training import make_teacher, train  # the frameworks: who only evaluates does not wait for them
 
-    dataset = workplace.dataset(job.dataset)
+    dataset, variant = workplace.dataset(job.dataset), job.variant
+    split, device = dataset.splits["train"], _device(attempt).torch
+    teacher = None
+    if variant.built_on:
+        network = _classifier(variant.built_on, job, workplace, store, dataset, device)
+        teacher = make_teacher(network, variant.built_on.preprocessing, device)
     epochs = train(
-        job.variant,
-        dataset.splits["train"],
-        classes=len(dataset.class_names),
-        device=_device(attempt).torch,
+        variant,
+        workplace.pixels(split, variant.preprocessing.geometry),
+        split.labels_N,
+        class_names=dataset.class_names,
+        device=device,
         checkpoint=store.read_checkpoint(job),
+        teacher=teacher,
     )
     for epoch in epochs:
         if epoch.weights is None:
@@ -122,24 +142,17 @@ def _train(attempt: Attempt, workplace: Workplace, store: Store, on_epoch: Calla
 
 def _evaluate(attempt: Attempt, workplace: Workplace, store: Store) -> None:
     job = attempt.job
-    if store.has_result(job):
+    if store.has_result(job) and (not job.evaluation.embeddings or store.has_embeddings(job)):
         return
     started, started_at = time.monotonic(), datetime.now(UTC)
     dataset = workplace.dataset(job.dataset)
     device = _device(attempt)
-    classes = len(dataset.class_names)
-    if job.weights_key:
-        weights = store.read_weights(job)
-        predict = network_predictor(job.variant, weights, classes=classes, device=device)
-    else:
-        train_split = workplace.dataset(job.variant.train_on).splits["train"]
-        predict = estimator_predictor(job.variant, train_split, classes=classes, device=device)
-    predictions = evaluate(predict, dataset)
+    predictions = evaluate(_predictor(job, workplace, store, dataset, device), dataset)
     footer = {
         **_versions(),
         "attempt_id": uuid.uuid4().hex,
         "attempt": str(attempt.number),
-        "batch_size": str(attempt.batch_size),
+        "batch_size": str(predictions.batch_size),
         "device": str(device.torch),
         "threads": str(device.threads),
         "host": platform.node(),
@@ -149,12 +162,54 @@ def _evaluate(attempt: Attempt, workplace: Workplace, store: Store) -> None:
     store.commit(job, predictions, footer)
 
 
+def _predictor(job: Job, workplace: Workplace, store: Store, dataset: Dataset, device: Device) -> Predict:
+    """What gives a variant's outputs: a network, or an estimator on pixels or on a network's embeddings."""
+    variant = job.variant
+
+    def open_pixels(split: Split) -> Pixels:
+        return workplace.pixels(split, variant.preprocessing.geometry)
+
+    if not variant.is_estimator:
+        classifier = _classifier(variant, job, workplace, store, dataset, device.torch)
+        return network_predictor(variant, classifier, open_pixels, device, job.evaluation)
+    features = pixel_features(open_pixels)
+    if variant.built_on:
+        weights = store.read_weights(job) if job.weights_key else None
+        classes = len(workplace.facts[variant.built_on.train_on].class_names) if weights else 0
+        embedder = models.build_embedder(variant.built_on, weights=weights, classes=classes, cache=workplace.cache.here)
+        features = embedding_features(variant.built_on, embedder, open_pixels, device, job.evaluation)
+    train_data = workplace.dataset(variant.train_on)
+    return estimator_predictor(
+        variant,
+        train_data.splits["train"],
+        features,
+        known=train_data.class_names,
+        classes=dataset.class_names,
+        threads=device.threads,
+    )
+
+
+def _classifier(
+    variant: Variant, job: Job, workplace: Workplace, store: Store, dataset: Dataset, device: torch.device
+) -> models.Classifier:
+    """A variant's network over the classes of a dataset; `job` says which weights of the store it needs."""
+    return models.build_classifier(
+        variant,
+        class_names=dataset.class_names,
+        outputs=known_classes(variant, workplace.facts),
+        weights=store.read_weights(job) if job.weights_key else None,
+        cache=workplace.cache.here,
+        device=device,
+    )
+
+
 @functools.cache
 def _versions() -> Mapping[str, str]:
     names = {
         "overlap": "overlap",
         "torch": "torch",
         "timm": "timm",
+        "open_clip": "open_clip_torch",
         "sklearn": "scikit-learn",
         "numpy": "numpy",
     }

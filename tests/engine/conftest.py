@@ -77,9 +77,7 @@ def plan_of():
         sweep = read_sweep(text + textwrap.dedent(vary), path="s.yaml")
         origins, problems = expand(sweep)
         assert problems == []
-        return make_plan(
-            sweep, [origin.variant for origin in origins], {name: facts(name) for name in ("digits", "fonts")}
-        )
+        return make_plan(sweep, origins, {name: facts(name) for name in ("digits", "fonts")})
 
     return plan
 

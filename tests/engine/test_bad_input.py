@@ -65,7 +65,7 @@ ONE_PROBLEM = {
     "a folder that does not exist": (
         [("sklearn:digits", "data/val")],
         "line 4 datasets.digits.source folder 'HERE/data/val' does not exist; built-in sources are "
-        "sklearn:digits, rendered:digits",
+        "sklearn:digits, rendered:digits, sklearn:olivetti_faces, parquet:…, webdataset:…, timm:…",
     ),
     "splits that are larger than the data": (
         [("train: 60", "train: 6000")],
@@ -117,8 +117,8 @@ def test_a_sweep_file_is_refused_for(case, refused):
 ONE_BAD_ENTRY = {
     "a list without values": ("{seed: []}", ".seed expected at least one value, got an empty list"),
     "an unknown framework": (
-        "{framework: [simclr, mae]}",
-        ".framework 'mae' is no framework; known are supervised, simclr",
+        "{framework: [simclr, byol]}",
+        ".framework 'byol' is no framework; known are supervised, simclr, clip, mae, dino, distillation",
     ),
     "an unknown dataset": (
         "{train_on: digitz}",
@@ -126,9 +126,10 @@ ONE_BAD_ENTRY = {
     ),
     "a hyperparameter that its framework does not have": (
         "{framework: simclr, hyperparameters: {label_smoothing: [0.1]}}",
-        ".hyperparameters.label_smoothing 'label_smoothing' is no hyperparameter of simclr; known are epochs, "
-        "batch_size, learning_rate, weight_decay, dropout, drop_path, augmentation, temperature, "
-        "projection_features, probe_regularization",
+        ".hyperparameters.label_smoothing 'label_smoothing' is no hyperparameter of simclr; known are dropout, "
+        "drop_path, initialization, epochs, batch_size, optimizer, learning_rate, weight_decay, momentum, "
+        "augmentation, flip, probe_regularization, finetune_epochs, finetune_learning_rate, temperature, "
+        "projection_features",
     ),
     "a value out of range": (
         "{hyperparameters: {batch_size: [2, 1]}}",
@@ -207,7 +208,7 @@ def test_a_sweep_file_that_does_not_exist_is_refused(tmp_path, capsys):
 def test_all_problems_are_said_together_in_file_order(refused):
     lines = refused(
         ("evaluate_on: [digits]", "evaluate_on: [digitz]"),
-        add="vary:\n  - {framework: mae}\n  - {hyperparameters: {dropout: 3}}\nname: again\n",
+        add="vary:\n  - {framework: byol}\n  - {hyperparameters: {dropout: 3}}\nname: again\n",
     )
     assert lines[0] == "overlap: HERE/s.yaml: 4 problems"
     assert [line.split()[:3] for line in lines[1:]] == [
@@ -239,8 +240,8 @@ def test_training_and_evaluating_on_other_classes_is_refused(refused, tmp_path, 
         ("train_on: digits", "train_on: fonts"),
     )  # fmt: skip
     assert lines[1:] == [
-        "line 6 evaluate_on[0] 'digits' has 2 classes, but variants are trained on 'fonts' with 10 classes or "
-        "other names"
+        "line 6 evaluate_on[0] 'digits' cannot be judged by variants trained on 'fonts': 2 of 2 classes are none of "
+        "the 10 expected: 'cat', 'dog'; the model expects names like '0'"
     ]
 
 

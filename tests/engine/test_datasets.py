@@ -1,12 +1,13 @@
 """Labelled images, seeded splits, and the fingerprints that keys depend on."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from overlap.datasets import SOURCES, dataset_facts, load_dataset
+from overlap.datasets import _load_source, absolute_source, dataset_facts, load_dataset
 from overlap.errors import DatasetError
 from overlap.spec import DatasetSpec
 
@@ -16,13 +17,23 @@ DIGITS = DatasetSpec(
     splits=(("train", 60), ("calibration", 20), ("test", None)),
     seed=0,
     samples=None,
-    size=None,
 )
 RENDERED = replace(DIGITS, name="fonts", source="rendered:digits", splits=(("test", None),), samples=30)
 
 
+def pixels(split):
+    return split.pictures.pixels_NHWC[split.positions_N]
+
+
 def same(a, b):
-    return all(np.array_equal(getattr(a, field), getattr(b, field)) for field in ("pixels_NHWC", "labels_N", "ids_N"))
+    fields = all(np.array_equal(getattr(a, field), getattr(b, field)) for field in ("labels_N", "ids_N", "digests_N"))
+    return fields and np.array_equal(pixels(a), pixels(b))
+
+
+def load_again(spec, cache=None):
+    load_dataset.cache_clear()
+    _load_source.cache_clear()
+    return load_dataset(spec, cache)
 
 
 def fingerprints(spec):
@@ -34,11 +45,11 @@ def test_the_digits_are_those_of_scikit_learn():
 
     expected = load_digits()
     (split,) = load_dataset(replace(DIGITS, splits=(("test", None),))).splits.values()
-    np.testing.assert_array_equal(split.pixels_NHWC[..., 0], np.rint(expected.images * 255 / 16))
+    np.testing.assert_array_equal(pixels(split)[..., 0], np.rint(expected.images * 255 / 16))
     np.testing.assert_array_equal(split.labels_N, expected.target)
     np.testing.assert_array_equal(split.ids_N, np.arange(1797))
-    assert split.pixels_NHWC.shape == (1797, 8, 8, 1)
-    assert (split.pixels_NHWC.dtype, split.labels_N.dtype, split.ids_N.dtype) == (np.uint8, np.int32, np.int64)
+    assert pixels(split).shape == (1797, 8, 8, 1)
+    assert (pixels(split).dtype, split.labels_N.dtype, split.ids_N.dtype) == (np.uint8, np.int32, np.int64)
 
 
 def test_splits_have_their_sizes_and_share_no_example():
@@ -55,11 +66,11 @@ def test_every_split_is_in_the_order_of_its_ids_and_keeps_images_with_labels():
     for split in load_dataset(DIGITS).splits.values():
         assert (np.diff(split.ids_N) > 0).all()
         np.testing.assert_array_equal(split.labels_N, everything.labels_N[split.ids_N])
-        np.testing.assert_array_equal(split.pixels_NHWC, everything.pixels_NHWC[split.ids_N])
+        np.testing.assert_array_equal(pixels(split), pixels(everything)[split.ids_N])
 
 
 def test_the_seed_chooses_the_examples():
-    first, again, other = (load_dataset.__wrapped__(replace(DIGITS, seed=seed)) for seed in (3, 3, 4))
+    first, again, other = (load_again(replace(DIGITS, seed=seed)) for seed in (3, 3, 4))
     assert same(first.splits["train"], again.splits["train"])
     assert not same(first.splits["train"], other.splits["train"])
 
@@ -93,114 +104,73 @@ def test_a_fingerprint_is_that_of_the_content_and_not_of_the_names():
 
 
 def test_rendered_digits_are_the_same_every_time():
-    first, again = load_dataset.__wrapped__(RENDERED), load_dataset.__wrapped__(RENDERED)
+    first, again = load_again(RENDERED), load_again(RENDERED)
     assert same(first.splits["test"], again.splits["test"])
     assert not same(first.splits["test"], load_dataset(replace(RENDERED, seed=1)).splits["test"])
 
 
 def test_more_rendered_digits_begin_with_the_ones_before():
     few, many = (load_dataset(replace(RENDERED, samples=n)).splits["test"] for n in (30, 45))
-    np.testing.assert_array_equal(many.pixels_NHWC[:30], few.pixels_NHWC)
+    np.testing.assert_array_equal(pixels(many)[:30], pixels(few))
     np.testing.assert_array_equal(many.labels_N, np.arange(45) % 10)
-    assert len(np.unique(many.pixels_NHWC, axis=0)) == 45
+    assert len(np.unique(pixels(many), axis=0)) == 45
 
 
 def test_all_digit_sources_have_the_same_classes_and_levels():
-    for source in SOURCES:
+    for source in ("sklearn:digits", "rendered:digits"):
         dataset = load_dataset(replace(RENDERED, source=source))
-        pixels = dataset.splits["test"].pixels_NHWC
+        drawn = pixels(dataset.splits["test"])
         assert dataset.class_names == tuple("0123456789")
-        assert pixels.shape[1:] == (8, 8, 1)
-        assert set(np.unique(pixels)) <= {round(level * 255 / 16) for level in range(17)}
+        assert drawn.shape[1:] == (8, 8, 1)
+        assert set(np.unique(drawn)) <= {round(level * 255 / 16) for level in range(17)}
 
 
-# --- folders
+def test_skipped_examples_are_in_no_split_and_the_others_stay_where_they_were():
+    every = replace(DIGITS, splits=(("train", 900), ("test", None)))
+    before, after = load_dataset(every), load_dataset(replace(every, skip=(3, 1796)))
+    ids = np.concatenate([split.ids_N for split in after.splits.values()])
+    assert sorted(ids.tolist()) == [i for i in range(1797) if i not in (3, 1796)]
+    moved = set(before.splits["train"].ids_N) ^ set(after.splits["train"].ids_N)
+    assert len(moved) <= 4  # what was skipped, and what took its place
+    position = int(np.flatnonzero(after.splits["test"].ids_N > 3)[0])
+    example = after.splits["test"].ids_N[position]
+    everything = load_dataset(replace(DIGITS, splits=(("test", None),))).splits["test"]
+    np.testing.assert_array_equal(pixels(after.splits["test"])[position], pixels(everything)[example])
 
 
-@pytest.fixture
-def pets(tmp_path, write_images):
-    write_images(tmp_path, {"dog": 2, "cat": 3})
-    return replace(DIGITS, name="pets", source=str(tmp_path), splits=(("test", None),), size=8)
+def test_a_split_that_bad_images_made_too_large_says_so():
+    asked = replace(DIGITS, splits=(("test", 1797),), skip=(1, 2))
+    with pytest.raises(DatasetError, match="1,797 examples, but 'sklearn:digits' has 1,795 without the 2 bad ones"):
+        load_dataset(asked)
 
 
-def test_a_folder_has_a_class_for_each_subfolder_in_alphabetical_order(pets):
-    dataset = load_dataset(pets)
-    split = dataset.splits["test"]
-    assert dataset.class_names == ("cat", "dog")
-    assert split.labels_N.tolist() == [0, 0, 0, 1, 1]
-    assert split.ids_N.tolist() == [0, 1, 2, 3, 4]
+@pytest.mark.parametrize(
+    ("given", "absolute"),
+    [
+        ("sklearn:digits", "sklearn:digits"),
+        ("data/x", "HERE/data/x"),
+        ("/data/x", "/data/x"),
+        ("parquet:p/*.parquet", "parquet:HERE/p/*.parquet"),
+        ("webdataset:{0..3}.tar", "webdataset:HERE/{0..3}.tar"),
+        ("timm:torch/cifar10?root=d&split=test", "timm:torch/cifar10?root=HERE/d&split=test"),
+        ("timm:hfds/org/name", "timm:hfds/org/name"),
+    ],
+)
+def test_a_source_can_be_made_to_mean_the_same_in_every_process(given, absolute, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert absolute_source(given) == absolute.replace("HERE", str(tmp_path))
 
 
-def test_an_image_of_the_right_size_is_read_as_it_is(pets, tmp_path):
-    split = load_dataset(pets).splits["test"]
-    files = [*sorted((tmp_path / "cat").iterdir()), *sorted((tmp_path / "dog").iterdir())]
-    for pixels, path in zip(split.pixels_NHWC, files, strict=True):
-        np.testing.assert_array_equal(pixels, np.asarray(Image.open(path)))
-
-
-@pytest.mark.parametrize(("shape", "middle"), [((8, 24), np.s_[:, 8:16]), ((24, 8), np.s_[8:16])])
-def test_an_image_is_cropped_to_its_centre_square(pets, tmp_path, shape, middle):
-    pixels = np.zeros((*shape, 3), np.uint8)
-    pixels[middle] = 200
-    Image.fromarray(pixels).save(tmp_path / "dog" / "wide.bmp")
-    np.testing.assert_array_equal(load_dataset(pets).splits["test"].pixels_NHWC[-1], 200)
-
-
-def test_images_of_all_sizes_are_resized_to_one(pets, tmp_path):
-    for side in (1, 5, 300):
-        Image.new("RGB", (side, side), (10, 20, 30)).save(tmp_path / "dog" / f"side{side}.png")
-    pixels = load_dataset(replace(pets, size=16)).splits["test"].pixels_NHWC
-    assert pixels.shape == (8, 16, 16, 3)
-    assert (pixels[-3:] == (10, 20, 30)).all()
-
-
-def test_every_file_that_cannot_be_read_is_named(pets, tmp_path):
-    (tmp_path / "cat" / "half.png").write_bytes((tmp_path / "cat" / "0.png").read_bytes()[:60])
-    (tmp_path / "dog" / "empty.jpg").write_bytes(b"")
-    with pytest.raises(
-        DatasetError, match=r"2 files are no readable images: .*cat/half\.png, .*dog/empty\.jpg"
-    ) as caught:
-        load_dataset(pets)
-    assert caught.value.key == "source"
-
-
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK"])
-def test_an_image_of_any_mode_becomes_rgb(pets, tmp_path, mode):
-    suffix = "tif" if mode == "CMYK" else "png"
-    Image.new(mode, (8, 8)).save(tmp_path / "cat" / f"odd.{suffix}")
-    assert load_dataset(replace(pets, name=mode)).splits["test"].pixels_NHWC.shape == (6, 8, 8, 3)
-
-
-def test_a_picture_that_lies_on_its_side_is_turned_upright(pets, tmp_path):
-    pixels = np.zeros((8, 8, 3), np.uint8)
-    pixels[:4] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 3  # turned by 180 degrees
-    Image.fromarray(pixels).save(tmp_path / "cat" / "0.png", exif=exif)
-    np.testing.assert_array_equal(load_dataset(pets).splits["test"].pixels_NHWC[0], pixels[::-1])
-
-
-def test_files_that_are_no_images_by_name_are_left_out(pets, tmp_path):
-    (tmp_path / "cat" / "notes.txt").write_text("mine")
-    (tmp_path / "readme.md").write_text("mine")
-    assert len(load_dataset(pets).splits["test"].ids_N) == 5
-
-
-@pytest.mark.parametrize("content", ["no folder", "no classes", "one class", "empty classes"])
-def test_a_folder_that_is_no_dataset_is_refused(pets, tmp_path, write_images, content):
-    root = tmp_path / "other"
-    if content != "no folder":
-        root.mkdir()
-    if content == "one class":
-        write_images(root, {"cat": 2})
-    if content == "empty classes":
-        write_images(root, {"cat": 2, "dog": 0})
-    expected = {
-        "no folder": "does not exist; built-in sources are sklearn:digits, rendered:digits",
-        "no classes": "expected at least two class folders with images in .*, got 0 images in 0 folders",
-        "one class": "got 2 images in 1 folders",
-        "empty classes": "got 2 images in 2 folders",
-    }
-    with pytest.raises(DatasetError, match=expected[content]) as caught:
-        load_dataset(replace(pets, source=str(root)))
-    assert caught.value.key == "source"
+def test_reading_files_imports_neither_torch_nor_timm(tmp_path, write_images):
+    write_images(tmp_path / "data", {"a": 1, "b": 1})
+    script = f"""
+import sys
+from overlap.datasets import image_check, label_spaces, load_dataset, parquet, webdataset
+from overlap.spec import DatasetSpec
+spec = DatasetSpec(name="d", source={str(tmp_path / "data")!r}, splits=(("test", None),), seed=0, samples=None)
+load_dataset(image_check.sound_dataset(spec, None)[0])
+label_spaces.label_space("imagenet-1k")
+print(sorted({{"torch", "timm", "sklearn", "ray", "datasets"}} & set(sys.modules)))
+"""
+    printed = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert printed.strip() == "[]"

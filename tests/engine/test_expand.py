@@ -144,7 +144,7 @@ facts = {
     for d in ("digits", "fonts")
 }
 origins, _ = expand(sweep)
-plan = make_plan(sweep, [o.variant for o in origins], facts)
+plan = make_plan(sweep, origins, facts)
 print(json.dumps([[j.variant.name, j.key] for j in (*plan.training, *plan.evaluation)]))
 """
 

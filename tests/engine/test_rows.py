@@ -1,5 +1,6 @@
 """Logits are rounded once, and no two stored numbers disagree."""
 
+from dataclasses import fields
 from itertools import pairwise
 
 import numpy as np
@@ -139,3 +140,21 @@ def test_columns_have_the_types_of_the_store():
     assert rows.top_logits_NK.dtype == np.float16
     for column in (rows.label_probability_N, rows.confidence_N, rows.loss_N, rows.log_partition_N):
         assert column.dtype == np.float32
+
+
+def test_the_calibrated_partition_is_that_of_the_logits_over_the_temperature():
+    logits_NC = round_logits(np.random.default_rng(0).normal(size=(5, 7)).astype(np.float32) * 4)
+    rows = result_rows(logits_NC, np.zeros(5, np.int32), 2.5)
+    expected_N = np.log(np.exp(logits_NC.astype(np.float64) / 2.5).sum(axis=1))
+    np.testing.assert_allclose(rows.calibrated_log_partition_N, expected_N, rtol=1e-6)
+    np.testing.assert_array_equal(rows.log_partition_N, result_rows(logits_NC, np.zeros(5, np.int32)).log_partition_N)
+
+
+def test_blocks_change_nothing(monkeypatch):
+    logits_NC = round_logits(np.random.default_rng(1).normal(size=(50, 20)).astype(np.float32))
+    labels_N = np.arange(50, dtype=np.int32) % 20
+    whole = result_rows(logits_NC, labels_N, 1.5)
+    monkeypatch.setattr("overlap.store.rows.BLOCK", 7)
+    cut = result_rows(logits_NC, labels_N, 1.5)
+    for field in fields(whole):
+        np.testing.assert_array_equal(getattr(cut, field.name), getattr(whole, field.name))

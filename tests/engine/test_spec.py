@@ -2,10 +2,11 @@
 
 import pytest
 
+from overlap.entries import sweep_schema
 from overlap.errors import SweepFileError
 from overlap.resources import Resources
 from overlap.search_space import WORDS, Draw, Grid
-from overlap.spec import did_you_mean, read_sweep, sweep_schema
+from overlap.spec import did_you_mean, read_sweep
 
 
 def test_a_sweep_file_becomes_a_sweep(sweep_text):
@@ -86,7 +87,8 @@ def test_the_published_schema_knows_every_key_and_word():
     schema = sweep_schema()
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert set(schema["properties"]) == {
-        "name", "store", "datasets", "evaluate_on", "base", "vary", "resources"
+        "name", "store", "datasets", "evaluate_on", "base", "vary", "pretrained", "evaluation", "resources",
+        "allow_code",
     }  # fmt: skip
     assert schema["additionalProperties"] is False
     axis = schema["$defs"]["VaryEntry"]["properties"]["seed"]

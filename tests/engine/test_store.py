@@ -95,10 +95,10 @@ def test_a_result_holds_the_columns_of_its_logits(store, jobs, predictions_of):
     predictions = predictions_of()
     store.commit(jobs[0], predictions, {})
     table = store.read(name_of(jobs[0])).table
-    rows = result_rows(predictions.logits_NC, predictions.labels_N)
+    rows = result_rows(predictions.logits_NC, predictions.labels_N, predictions.temperature)
     assert table.column_names == [
         "example", "label", "prediction", "correct", "label_probability",
-        "confidence", "loss", "log_partition", "top_classes", "top_logits",
+        "confidence", "loss", "log_partition", "calibrated_log_partition", "top_classes", "top_logits",
     ]  # fmt: skip
     for column, expected in (
         ("example", predictions.ids_N),
@@ -107,6 +107,7 @@ def test_a_result_holds_the_columns_of_its_logits(store, jobs, predictions_of):
         ("correct", rows.correct_N),
         ("loss", rows.loss_N),
         ("log_partition", rows.log_partition_N),
+        ("calibrated_log_partition", rows.calibrated_log_partition_N),
         ("confidence", rows.confidence_N),
         ("label_probability", rows.label_probability_N),
     ):

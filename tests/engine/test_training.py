@@ -1,7 +1,6 @@
 """Training: deterministic, and resumable after any epoch."""
 
 import io
-import math
 from dataclasses import replace
 from itertools import pairwise
 
@@ -9,45 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from overlap.datasets import Split
-from overlap.expand import expand
-from overlap.frameworks.augmentation import random_affine, random_brightness
-from overlap.frameworks.learner import batches, cosine_learning_rate, decayed_groups
-from overlap.frameworks.simclr import contrastive_loss
-from overlap.spec import read_sweep
-from overlap.training import from_safetensors, train
+from overlap.frameworks import FRAMEWORKS
+from overlap.frameworks.augmentation import random_affine, random_brightness, random_flip
+from overlap.frameworks.descent import batches, cosine_learning_rate, decayed_groups
+from overlap.models import build_network
+from overlap.preprocessing import normalize
+from overlap.recipes import RECIPES
+from overlap.training import from_safetensors, make_teacher
+from tiny_training import CPU, epochs_of, flat_teacher, make_variant, random_images, write_memory_map
 
-EXAMPLES = 20
-CPU = torch.device("cpu")
-
-
-@pytest.fixture
-def tiny(sweep_text):
-    """Makes a variant that trains three epochs (SimCLR: two and the probe)."""
-
-    def variant(framework="supervised", *, architecture="test_efficientnet", **knobs):
-        epochs = 3 if framework == "supervised" else 2
-        settings = ", ".join(
-            f"{name}: {value}" for name, value in ({"epochs": epochs, "batch_size": 8, "dropout": 0.2} | knobs).items()
-        )
-        base = (
-            f"architecture: {architecture}, framework: {framework}, train_on: digits, "
-            f"preprocessing: {{size: 32}}, hyperparameters: {{{settings}}}"
-        )
-        text = sweep_text.replace("architecture: test_resnet, train_on: digits", base)
-        return expand(read_sweep(text, path="s.yaml"))[0][0].variant
-
-    return variant
-
-
-@pytest.fixture
-def split():
-    rng = np.random.default_rng(0)
-    return Split(
-        pixels_NHWC=rng.integers(0, 256, (EXAMPLES, 8, 8, 1), dtype=np.uint8),
-        labels_N=(np.arange(EXAMPLES) % 3).astype(np.int32),
-        ids_N=np.arange(EXAMPLES, dtype=np.int64),
-    )
+PRETRAINED = ("simclr", "mae", "dino")
+TINY = {"batch_size": 8, "dropout": 0.2}
 
 
 @pytest.fixture(autouse=True)
@@ -59,100 +30,164 @@ def _one_thread():
     torch.use_deterministic_algorithms(mode=False)
 
 
-def epochs_of(variant, split, checkpoint=None):
-    return list(train(variant, split, classes=3, device=CPU, checkpoint=checkpoint))
-
-
-@pytest.mark.parametrize("framework", ["supervised", "simclr"])
-def test_a_training_resumed_after_any_epoch_ends_with_the_same_bits(tiny, split, framework):
-    variant = tiny(framework)
-    whole = epochs_of(variant, split)
-    assert [epoch.number for epoch in whole] == [1, 2, 3]
-    assert [epoch.weights is None for epoch in whole] == [True, True, False]
+def assert_resumes_after_any_epoch(variant):
+    images = random_images()
+    whole = epochs_of(variant, images)
+    assert len(whole) > 2
+    assert [epoch.number for epoch in whole] == list(range(1, len(whole) + 1))
+    assert {epoch.epochs for epoch in whole} == {len(whole)}
+    assert [epoch.weights is None for epoch in whole] == [True] * (len(whole) - 1) + [False]
     for stop in range(len(whole) - 1):
         torch.manual_seed(stop + 99)  # whatever the process did before
         np.random.seed(stop)  # noqa: NPY002 - the same
-        resumed = epochs_of(variant, split, checkpoint=whole[stop].checkpoint)
+        resumed = epochs_of(variant, images, checkpoint=whole[stop].checkpoint)
         assert [epoch.number for epoch in resumed] == [epoch.number for epoch in whole[stop + 1 :]]
         assert [epoch.loss for epoch in resumed] == [epoch.loss for epoch in whole[stop + 1 :]]
         assert resumed[-1].weights == whole[-1].weights
 
 
-def test_another_seed_trains_another_network(tiny, split):
-    variant = tiny(epochs=1)
-    weights = {epochs_of(replace(variant, seed=seed), split)[-1].weights for seed in (0, 0, 1)}
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_training_resumed_after_any_epoch_ends_with_the_same_bits(framework):
+    more = {"finetune_epochs": 2} if framework in PRETRAINED else {}
+    assert_resumes_after_any_epoch(make_variant(framework, epochs=3, flip=0.5, **more, **TINY))
+
+
+@pytest.mark.parametrize("optimizer", RECIPES["supervised"].knobs["optimizer"].choices)
+def test_every_optimizer_resumes_with_the_same_bits(optimizer):
+    assert_resumes_after_any_epoch(make_variant(optimizer=optimizer, epochs=3, **TINY))
+
+
+def test_every_optimizer_is_another_one():
+    names = RECIPES["supervised"].knobs["optimizer"].choices
+    variants = [make_variant(optimizer=name, epochs=1, **TINY) for name in names]
+    assert len({epochs_of(variant, random_images())[-1].weights for variant in variants}) == len(names)
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_every_architecture_can_be_trained_by_every_framework(framework):
+    images = random_images(6)
+    for architecture in ("resnet", "byobnet", "convnext", "efficientnet", "mambaout", "vit"):
+        variant = make_variant(framework, architecture=f"test_{architecture}", epochs=1, batch_size=3)
+        fresh = build_network(variant, classes=3).state_dict()
+        trained = from_safetensors(epochs_of(variant, images)[-1].weights)
+        assert {name: tensor.shape for name, tensor in trained.items()} == {n: t.shape for n, t in fresh.items()}
+        assert all(torch.isfinite(tensor).all() for tensor in trained.values())
+
+
+@pytest.mark.parametrize("knob", [{"seed": 1}, {"momentum": 0.5}, {"flip": 0.5}, {"augmentation": 0.0}])
+def test_another_seed_or_setting_trains_another_network(knob):
+    usual, other = (make_variant(optimizer="sgd", epochs=1, **TINY, **changed) for changed in ({}, knob))
+    weights = {epochs_of(variant, random_images())[-1].weights for variant in (usual, usual, other)}
     assert len(weights) == 2
 
 
-def test_every_epoch_changes_the_network(tiny, split):
-    first, second, last = epochs_of(tiny(), split)
+def test_every_epoch_changes_the_network():
+    first, second, last = epochs_of(make_variant(epochs=3, **TINY), random_images())
     networks = [
         torch.load(io.BytesIO(epoch.checkpoint), weights_only=True)["learner"]["network"] for epoch in (first, second)
     ]
     networks.append(from_safetensors(last.weights))
     names = [name for name in networks[0] if name.endswith("weight")]
-    for before, after in ((0, 1), (1, 2)):
-        assert any(not torch.equal(networks[before][name], networks[after][name]) for name in names)
+    for before, after in pairwise(networks):
+        assert any(not torch.equal(before[name], after[name]) for name in names)
 
 
-def test_a_supervised_network_learns_its_training_images(tiny, split):
-    variant = tiny(epochs=30, dropout=0.0, learning_rate=0.005, augmentation=0.0, batch_size=10)
-    losses = [epoch.loss for epoch in epochs_of(variant, split)]
-    assert losses[-1] < 0.5 * losses[0]
+def test_pixels_in_a_file_train_the_same_network(tmp_path):
+    pixels, labels = random_images(channels=3)
+    mapped = write_memory_map(tmp_path / "pixels.npy", pixels)
+    variant = make_variant(epochs=2, **TINY)
+    assert epochs_of(variant, (mapped, labels))[-1].weights == epochs_of(variant, (pixels, labels))[-1].weights
 
 
-def test_a_simclr_network_ends_with_a_classifier(tiny, split):
-    weights = from_safetensors(epochs_of(tiny("simclr"), split)[-1].weights)
-    bias = next(tensor for name, tensor in weights.items() if name == "classifier.bias")
-    assert bias.shape == (3,)
-    assert torch.isfinite(bias).all()
-    assert (bias > -29).all()
+class OnlyBatches:
+    """Pixels that are read by rows and remember how many at once."""
+
+    def __init__(self, pixels):
+        self.pixels = pixels
+        self.shape = pixels.shape
+        self.most = 0
+
+    def __len__(self):
+        return len(self.pixels)
+
+    def __getitem__(self, rows):
+        assert isinstance(rows, np.ndarray)
+        assert rows.dtype == np.int64
+        self.most = max(self.most, len(rows))
+        return self.pixels[rows]
 
 
-def test_a_class_that_was_never_seen_is_never_predicted(tiny, split):
-    (*_, last) = train(tiny("simclr"), split, classes=5, device=CPU, checkpoint=None)
+def test_no_more_images_are_read_at_once_than_a_batch():
+    pixels, labels = random_images()
+    counted = OnlyBatches(pixels)
+    epochs_of(make_variant(epochs=1, **TINY), (counted, labels))
+    assert counted.most == 8
+
+
+@pytest.mark.parametrize("name", RECIPES["supervised"].knobs["initialization"].choices)
+def test_an_initialization_is_used_and_learns(name):
+    variant = make_variant(initialization=name, epochs=12, augmentation=0.0, batch_size=10)
+    losses = [epoch.loss for epoch in epochs_of(variant, random_images())]
+    assert losses[-1] < 0.9 * losses[0]
+    if name != "default":
+        assert losses[0] != epochs_of(make_variant(epochs=1, augmentation=0.0, batch_size=10), random_images())[0].loss
+
+
+@pytest.mark.parametrize("framework", PRETRAINED)
+def test_a_class_that_was_never_seen_is_never_predicted(framework):
+    last = epochs_of(make_variant(framework, epochs=1, **TINY), random_images(), classes=5)[-1]
     bias = from_safetensors(last.weights)["classifier.bias"]
     assert (bias[3:] == -30).all()
+    assert (bias[:3] > -29).all()
 
 
-def test_a_loss_that_is_no_number_ends_the_training(tiny, split):
-    variant = tiny(learning_rate=100, epochs=50)
-    broken = replace(
-        variant, hyperparameters=tuple(sorted((variant.hyperparameter_map | {"learning_rate": 1e30}).items()))
-    )
+def test_a_loss_that_is_no_number_ends_the_training():
+    broken = make_variant(learning_rate=1e30, epochs=50, batch_size=8)
     with pytest.raises(ValueError, match=r"the loss is nan after epoch \d+: try a lower learning rate"):
-        epochs_of(broken, split)
+        epochs_of(broken, random_images())
+
+
+# --- teachers
+
+
+def test_a_teacher_gives_its_networks_logits_for_its_own_size_and_normalisation():
+    variant = make_variant()
+    other = replace(variant, preprocessing=replace(variant.preprocessing, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)))
+    network = build_network(other, classes=3).eval()
+    teacher = make_teacher(network, other.preprocessing, CPU)
+    images = torch.rand(4, 1, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(teacher(images), network(normalize(images, other.preprocessing)))
+    flat = torch.full((2, 3, 48, 48), 0.25)
+    torch.testing.assert_close(teacher(flat), teacher(torch.full((2, 3, 32, 32), 0.25)))
+    assert not teacher(images).requires_grad
+
+
+def test_distillation_without_a_teacher_is_refused():
+    variant = make_variant("distillation", epochs=1, **TINY)
+    with pytest.raises(ValueError, match="'tiny' is trained by distillation and needs a teacher, got none"):
+        epochs_of(variant, random_images(), teacher=None)
+
+
+def test_another_teacher_teaches_another_network():
+    variant = make_variant("distillation", epochs=1, **TINY)
+    teachers = (flat_teacher, flat_teacher, lambda images: 3 * flat_teacher(images))
+    assert len({epochs_of(variant, random_images(), teacher=teacher)[-1].weights for teacher in teachers}) == 2
+
+
+def test_a_recipe_says_whether_it_needs_a_teacher():
+    assert [name for name, recipe in RECIPES.items() if recipe.teacher] == ["distillation"]
+    assert list(RECIPES) == list(FRAMEWORKS)
+
+
+@pytest.mark.parametrize("framework", [*PRETRAINED, "clip"])
+def test_an_architecture_without_one_linear_classifier_is_refused_before_it_is_trained(framework):
+    variant = make_variant(framework, architecture="deit_tiny_distilled_patch16_224", epochs=1, **TINY)
+    with pytest.raises(ValueError, match="one linear classifier with a bias; VisionTransformerDistilled ends in"):
+        epochs_of(variant, random_images(4))
 
 
 # --- pieces
-
-
-def brute_force_contrastive_loss(projections, temperature):
-    """Chen et al. (2020), equation 1, sum by sum."""
-    z = projections.astype(np.float64)
-    views, total = len(z), 0.0
-
-    def sim(i, j):
-        return z[i] @ z[j] / (np.linalg.norm(z[i]) * np.linalg.norm(z[j]))
-
-    for i in range(views):
-        j = (i + views // 2) % views
-        others = sum(math.exp(sim(i, k) / temperature) for k in range(views) if k != i)
-        total += -math.log(math.exp(sim(i, j) / temperature) / others)
-    return total / views
-
-
-@pytest.mark.parametrize(("images", "features", "temperature"), [(1, 3, 0.5), (2, 1, 1.0), (5, 4, 0.2), (9, 16, 0.05)])
-def test_the_contrastive_loss_is_nt_xent(images, features, temperature):
-    projections = np.random.default_rng(images).normal(size=(2 * images, features)).astype(np.float32)
-    loss = contrastive_loss(torch.from_numpy(projections), temperature).item()
-    assert loss == pytest.approx(brute_force_contrastive_loss(projections, temperature), rel=1e-4, abs=1e-6)
-
-
-def test_the_contrastive_loss_is_small_only_for_matching_views():
-    units = torch.eye(4)
-    assert contrastive_loss(torch.cat([units, units]), 0.05).item() < 1e-6
-    assert contrastive_loss(torch.cat([units, units.roll(1, 0)]), 0.05).item() > 10
 
 
 def test_an_affine_map_of_no_strength_is_the_identity():
@@ -169,6 +204,25 @@ def test_an_affine_map_is_drawn_for_each_image_and_depends_on_the_random_state()
     assert torch.equal(random_affine(images, 1.0), first)
     assert len({view.numpy().tobytes() for view in first}) == 6
     assert not torch.equal(random_affine(images, 1.0), first)
+
+
+def test_a_flip_mirrors_each_image_with_its_probability():
+    torch.manual_seed(0)
+    images = torch.rand(1, 1, 3, 4).expand(1000, 1, 3, 4)
+    flipped = random_flip(images, 0.3)
+    mirrored = (flipped == images.flip(-1)).flatten(1).all(dim=1)
+    kept = (flipped == images).flatten(1).all(dim=1)
+    assert (mirrored | kept).all()
+    assert 250 < mirrored.sum() < 350
+    assert torch.equal(random_flip(images, 1.0), images.flip(-1))
+
+
+def test_no_flips_draw_nothing():
+    torch.manual_seed(0)
+    images = torch.rand(2, 1, 2, 2)
+    state = torch.get_rng_state()
+    assert random_flip(images, 0.0) is images
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_brightness_stays_in_range():

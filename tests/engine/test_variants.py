@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from overlap.variants import (
     Category,
+    Evaluation,
     Preprocessing,
     SplitFacts,
+    Weights,
     canonical_json,
     category,
     key_of,
@@ -43,6 +45,17 @@ CATEGORY = {
 }
 
 
+class AnyName(dict):
+    """The facts of one dataset, under whatever name it is asked for."""
+
+    def __init__(self, facts):
+        super().__init__()
+        self.facts = facts
+
+    def __missing__(self, name):
+        return self.facts
+
+
 @pytest.mark.parametrize("size", range(1, len(RANK) + 1))
 def test_the_category_of_a_pair_is_the_highest_level_at_which_it_differs(variant, size):
     for changed in itertools.combinations(RANK, size):
@@ -65,8 +78,8 @@ def test_categories_are_ordered_and_have_words():
         ({"hyperparameters": (("epochs", 2),)}, False),
         ({"preprocessing": Preprocessing(size=64)}, False),
         ({"preprocessing": Preprocessing(interpolation="bicubic")}, False),
-        ({"preprocessing": Preprocessing(mean=0.4)}, False),
-        ({"preprocessing": Preprocessing(std=0.4)}, False),
+        ({"preprocessing": Preprocessing(mean=(0.4, 0.5, 0.5))}, False),
+        ({"preprocessing": Preprocessing(std=(0.4, 0.5, 0.5))}, False),
         ({"name": "another"}, True),
         ({"train_on": "the same images under another name"}, True),
     ],
@@ -74,9 +87,10 @@ def test_categories_are_ordered_and_have_words():
 )
 def test_the_key_depends_on_what_decides_the_predictions_and_on_nothing_else(variant, dataset_facts, changes, same):
     digits = dataset_facts("digits")
-    other = replace(variant, **changes)
-    assert (weights_config(variant, digits) == weights_config(other, digits)) is same
-    keys = {key_of(canonical_json(result_config(candidate, digits, digits))) for candidate in (variant, other)}
+    other, datasets = replace(variant, **changes), AnyName(digits)
+    assert (weights_config(variant, datasets) == weights_config(other, datasets)) is same
+    configs = [result_config(candidate, datasets, digits, Evaluation()) for candidate in (variant, other)]
+    keys = {key_of(canonical_json(config)) for config in configs}
     assert len(keys) == (1 if same else 2)
 
 
@@ -88,15 +102,71 @@ def test_the_key_depends_on_the_examples(variant, dataset_facts, split, weights_
     before = dataset_facts("digits", splits=("train", "calibration", "test", "extra"))
     splits = {**before.splits, split: SplitFacts(size=10, fingerprint="other pixels")}
     after = replace(before, splits=splits)
-    assert (weights_config(variant, before) != weights_config(variant, after)) is weights_change
-    assert (result_config(variant, before, before) != result_config(variant, after, after)) is result_changes
+    assert (weights_config(variant, AnyName(before)) != weights_config(variant, AnyName(after))) is weights_change
+    first, second = (result_config(variant, AnyName(facts), facts, Evaluation()) for facts in (before, after))
+    assert (first != second) is result_changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [({"precision": "bfloat16"}, False), ({"compile": True}, False), ({"embeddings": True}, True)],
+)
+def test_the_key_depends_on_how_it_is_computed_and_not_on_what_is_kept(variant, dataset_facts, changes, same):
+    digits = dataset_facts("digits")
+    first, second = (result_config(variant, AnyName(digits), digits, Evaluation(**each)) for each in ({}, changes))
+    assert (first == second) is same
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"name": "resnet50.a2_in1k"}, False),
+        ({"revision": "sha256:other"}, False),
+        ({"outputs": "imagenet-12k"}, False),
+        ({"prompts": ("plain",)}, False),
+        ({"texts": ("a cat",)}, False),
+        ({"source": "/mirror"}, True),
+        ({"gmacs": 4.1}, True),
+    ],
+)
+def test_the_key_of_pretrained_weights_depends_on_what_they_are_and_not_on_where_they_lie(variant, changes, same):
+    weights = Weights(library="timm", name="resnet50.a1_in1k", source="hub", revision="hub:1", outputs="imagenet-1k")
+    one, other = (replace(variant, weights=each) for each in (weights, replace(weights, **changes)))
+    assert (weights_config(one, {}) == weights_config(other, {})) is same
+
+
+def test_random_weights_depend_on_their_seed_and_others_do_not(variant):
+    def config(source, seed):
+        weights = Weights(library="timm", name="resnet18.a1_in1k", source=source, revision=source)
+        return weights_config(replace(variant, weights=weights, seed=seed), {})
+
+    assert config("random", 0) != config("random", 1)
+    assert config("hub", 0) == config("hub", 1)
+
+
+def test_the_key_depends_on_what_a_variant_is_built_on(variant, dataset_facts):
+    datasets = AnyName(dataset_facts("digits"))
+    student, teacher = replace(variant, framework="distillation"), replace(variant, seed=5)
+    configs = [
+        weights_config(replace(student, built_on=each), datasets) for each in (None, teacher, replace(teacher, seed=6))
+    ]
+    assert len({canonical_json(config) for config in configs}) == 3
 
 
 def test_the_key_depends_on_the_classes_and_not_on_the_name_of_the_dataset(variant, dataset_facts):
     digits = dataset_facts("digits")
-    assert weights_config(variant, digits) == weights_config(variant, replace(digits, name="other"))
-    reordered = replace(digits, class_names=digits.class_names[::-1])
-    assert weights_config(variant, digits) != weights_config(variant, reordered)
+    renamed, reordered = replace(digits, name="other"), replace(digits, class_names=digits.class_names[::-1])
+    assert weights_config(variant, AnyName(digits)) == weights_config(variant, AnyName(renamed))
+    assert weights_config(variant, AnyName(digits)) != weights_config(variant, AnyName(reordered))
+
+
+def test_a_probe_has_learnt_from_all_that_its_network_has(variant):
+    network = replace(variant, train_on="laion-2b")
+    probe = replace(variant, architecture="sklearn:LogisticRegression", train_on="mine", built_on=network)
+    assert probe.training_data == ("laion-2b", "mine")
+    assert probe.architectures == ("test_resnet", "sklearn:LogisticRegression")
+    assert category(probe, replace(probe, built_on=replace(network, train_on="wit-400m"))) is Category.DATASET
+    assert category(probe, replace(probe, built_on=replace(network, architecture="x"))) is Category.ARCHITECTURE
 
 
 def test_canonical_json_is_one_text_whatever_the_order():

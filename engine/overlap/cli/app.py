@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from overlap.cli import analysis, sweep
+from overlap.cli import analysis, models, sweep
 
 app = typer.Typer(
     name="overlap",
@@ -17,6 +17,7 @@ app.add_typer(sweep.app, name="sweep")
 app.add_typer(analysis.predictions, name="predictions")
 app.command("analyze")(analysis.analyze)
 app.command("report")(analysis.report)
+app.command("models")(models.models)
 
 
 def _print_version(asked: bool) -> None:

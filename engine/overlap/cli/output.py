@@ -91,6 +91,8 @@ def print_plan(plan: "Plan", stock: "Survey") -> None:
     for name, facts in plan.datasets.items():
         splits = ", ".join(f"{split} {facts.splits[split].size:,}" for split in facts.splits)
         typer.echo(f"dataset {name}: {len(facts.class_names)} classes; {splits}")
+    for note in plan.notes:
+        typer.echo(f"note: {note}")
     typer.echo(
         f"to do: {len(stock.training)} trainings and {len(stock.evaluation)} evaluations of "
         f"{len(plan.evaluation)}, about {image_passes(stock):,.0f} image passes"

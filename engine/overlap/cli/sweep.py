@@ -27,9 +27,11 @@ from overlap.supervise import (
 )
 
 if TYPE_CHECKING:
+    from overlap.launcher import Options
     from overlap.loop import Progress
 
 PARTIAL = 2
+CACHE = Path("~/.cache/overlap")
 
 app = typer.Typer(help="Plan and run sweeps.", no_args_is_help=True)
 
@@ -45,6 +47,13 @@ AllowNewDataset = Annotated[
     bool, typer.Option("--allow-new-dataset", help="Go on although a dataset has changed since the last launch.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Go on although another machine seems to be running this sweep.")]
+CacheFolder = Annotated[
+    Path, typer.Option("--cache", envvar="OVERLAP_CACHE", help="Where each machine keeps decoded images and downloads.")
+]
+CacheLimit = Annotated[
+    float | None,
+    typer.Option("--cache-gb", min=0, envvar="OVERLAP_CACHE_GB", help="The most it may hold; default: half the disk."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
 
@@ -59,14 +68,15 @@ ExecutorOption = Annotated[Executor, typer.Option("--executor", help="Ray, or on
 
 
 @app.command()
-def plan(spec: SweepFile, *, store: StoreOption = None, json: Json = False) -> None:
+def plan(spec: SweepFile, *, store: StoreOption = None, cache: CacheFolder = CACHE, json: Json = False) -> None:
     """Show what a sweep expands to and what is left to do. Runs and writes nothing."""
     from overlap.launcher import take_stock
-    from overlap.preflight import check_architectures
+    from overlap.preflight import check_models
     from overlap.store.verify import find_damage
+    from overlap.workplace import Cache
 
-    planned, opened = overlap.open_plan(spec, store=store)
-    check_architectures(planned, planned.variants)
+    planned, opened = overlap.open_plan(spec, store=store, cache=Cache(folder=cache))
+    check_models(planned, planned.variants)
     stock = take_stock(planned, opened, damage=find_damage(opened))
     if json:
         output.print_json(output.plan_as_json(planned, stock))
@@ -87,13 +97,15 @@ def launch(
     max_restarts: MaxRestarts = 5,
     allow_new_dataset: AllowNewDataset = False,
     force: Force = False,
+    cache: CacheFolder = CACHE,
+    cache_gb: CacheLimit = None,
     json: Json = False,
 ) -> None:
     """Run what the store lacks: train, evaluate, commit. Run it again to continue.
 
     Example: overlap sweep launch sweeps/digits.yaml
     """
-    where = _Where(address, max_workers, allow_new_dataset, force)
+    where = _Where(address, max_workers, allow_new_dataset, force, cache, cache_gb)
     _supervise(context, executor, max_restarts)
     _launch(spec, store=store, executor=executor, retry_failed=retry_failed, where=where, json=json)
 
@@ -109,10 +121,12 @@ def retry(
     max_workers: MaxWorkers = None,
     max_restarts: MaxRestarts = 5,
     force: Force = False,
+    cache: CacheFolder = CACHE,
+    cache_gb: CacheLimit = None,
     json: Json = False,
 ) -> None:
     """Run what failed before, and whatever else is left."""
-    where = _Where(address, max_workers, allow_new_dataset=False, force=force)
+    where = _Where(address, max_workers, allow_new_dataset=False, force=force, cache=cache, cache_gb=cache_gb)
     _supervise(context, executor, max_restarts)
     _launch(spec, store=store, executor=executor, retry_failed=True, where=where, json=json)
 
@@ -162,12 +176,27 @@ class _Where(NamedTuple):
     max_workers: int | None
     allow_new_dataset: bool
     force: bool
+    cache: Path
+    cache_gb: float | None
+
+    def options(self) -> "Options":
+        """The same, as `overlap.launch` takes them."""
+        from overlap.launcher import Options
+        from overlap.workplace import Cache
+
+        return Options(
+            address=self.address,
+            max_workers=self.max_workers,
+            allow_new_dataset=self.allow_new_dataset,
+            force=self.force,
+            cache=Cache(folder=self.cache, limit_gb=self.cache_gb),
+        )
 
 
 def _launch(
     spec: Path, *, store: str | None, executor: Executor, retry_failed: bool, where: _Where, json: bool
 ) -> None:
-    from overlap.launcher import ExecutorKind, Options
+    from overlap.launcher import ExecutorKind
     from overlap.loop import Hooks
 
     if supervisor() is not None:
@@ -181,7 +210,7 @@ def _launch(
             store=store,
             executor=ExecutorKind(executor.value),
             retry_failed=retry_failed,
-            options=Options(**where._asdict()),
+            options=where.options(),
             hooks=Hooks(watch=_watching(view), asked_to_stop=asked_to_stop, on_lost=_end_without_ray),
         )
     if json:

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from overlap.plan import Plan
-from overlap.variants import SCHEMA_VERSION, DatasetFacts, Preprocessing, SplitFacts, Variant
+from overlap.variants import SCHEMA_VERSION, DatasetFacts, Preprocessing, SplitFacts, Variant, Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,16 @@ def _dataset(raw: Mapping[str, object]) -> DatasetFacts:
 
 
 def _variant(raw: Mapping[str, object]) -> Variant:
-    fields = dict(raw)
-    hyperparameters = tuple((name, value) for name, value in fields.pop("hyperparameters"))  # type: ignore[attr-defined]
-    preprocessing = Preprocessing(**fields.pop("preprocessing"))  # type: ignore[arg-type]
-    return Variant(**fields, hyperparameters=hyperparameters, preprocessing=preprocessing)  # type: ignore[arg-type]
+    fields: dict[str, Any] = dict(raw)
+    fields["hyperparameters"] = tuple((name, value) for name, value in fields["hyperparameters"])
+    preprocessing = {name: _tupled(value) for name, value in fields["preprocessing"].items()}
+    fields["preprocessing"] = Preprocessing(**preprocessing)
+    if fields["weights"]:
+        fields["weights"] = Weights(**{name: _tupled(value) for name, value in fields["weights"].items()})
+    if fields["built_on"]:
+        fields["built_on"] = _variant(fields["built_on"])
+    return Variant(**fields)
+
+
+def _tupled(value: Any) -> Any:  # noqa: ANN401 - whatever JSON holds
+    return tuple(value) if isinstance(value, list) else value

@@ -3,13 +3,15 @@
 Array names: N examples, C classes, K kept classes.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 TOP_CLASSES = 8
+BLOCK = 4096  # rows at a time: whole float64 copies of large outputs would cost gigabytes
 _SMALLEST = np.float16(-(2.0**-24))
 _LARGEST = np.float16(-65504.0)
 
@@ -19,12 +21,15 @@ class Predictions:
     """One variant's outputs over the N examples of a split, rounded as they are stored.
 
     `temperature` divides the logits; it was fitted on the calibration split, or is 1 without one.
+    `embeddings` are (N, D) float32 by split, where they are to be kept; `batch_size` is what was used.
     """
 
     ids_N: NDArray[np.int64]
     labels_N: NDArray[np.int32]
     logits_NC: NDArray[np.float16]
     temperature: float
+    embeddings: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    batch_size: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,7 @@ class ResultRows:
     confidence_N: NDArray[np.float32]
     loss_N: NDArray[np.float32]
     log_partition_N: NDArray[np.float32]
+    calibrated_log_partition_N: NDArray[np.float32]
     top_classes_NK: NDArray[np.uint16 | np.uint32]
     top_logits_NK: NDArray[np.float16]
 
@@ -63,15 +69,25 @@ def round_logits(logits_NC: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
     return rounded_NC
 
 
-def result_rows(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32]) -> ResultRows:
-    """The columns of a result, in float64 from the rounded logits, then stored as float32."""
+def result_rows(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32], temperature: float = 1.0) -> ResultRows:
+    """The columns of a result, in float64 from the rounded logits, then stored as float32.
+
+    `temperature` divides the logits in `calibrated_log_partition_N` only.
+    """
+    edges = range(0, max(len(labels_N), 1), BLOCK)  # no rows give one empty block
+    blocks = [_block(logits_NC[i : i + BLOCK], labels_N[i : i + BLOCK], temperature) for i in edges]
+    return ResultRows(
+        **{f.name: np.concatenate([getattr(block, f.name) for block in blocks]) for f in fields(ResultRows)}
+    )
+
+
+def _block(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32], temperature: float) -> ResultRows:
     rows_N = np.arange(len(labels_N))
     wide_NC = logits_NC.astype(np.float64)
     log_partition_N = np.log(np.exp(wide_NC).sum(axis=1))  # the maximum is 0: nothing overflows
-    prediction_N = logits_NC.argmax(axis=1).astype(np.int32)
     loss_N = log_partition_N - wide_NC[rows_N, labels_N]
-    kept = min(TOP_CLASSES, logits_NC.shape[1])
-    top_NK = np.argsort(-wide_NC, axis=1, kind="stable")[:, :kept]
+    top_NK = _top_classes(logits_NC)
+    prediction_N = top_NK[:, 0].astype(np.int32)
     index_type: type[np.uint16 | np.uint32] = np.uint16 if logits_NC.shape[1] <= 2**16 else np.uint32
     return ResultRows(
         prediction_N=prediction_N,
@@ -80,6 +96,20 @@ def result_rows(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32]) -> 
         confidence_N=np.exp(-log_partition_N).astype(np.float32),
         loss_N=loss_N.astype(np.float32),
         log_partition_N=log_partition_N.astype(np.float32),
+        calibrated_log_partition_N=np.log(np.exp(wide_NC / temperature).sum(axis=1)).astype(np.float32),
         top_classes_NK=top_NK.astype(index_type),
         top_logits_NK=np.take_along_axis(logits_NC, top_NK, axis=1),
     )
+
+
+def _top_classes(logits_NC: NDArray[np.float16]) -> NDArray[np.int64]:
+    """(N, K) the classes of the largest logits in order, ties by class: a partial sort of them as one integer.
+
+    All logits are 0 or below, so the bits of -logit as an integer grow as the logit falls.
+    """
+    kept = min(TOP_CLASSES, logits_NC.shape[1])
+    magnitude_NC = np.negative(logits_NC).view(np.uint16) & np.uint16(0x7FFF)  # 0 and -0 are one
+    ranks_NC = (magnitude_NC.astype(np.int64) << 32) | np.arange(logits_NC.shape[1])
+    if kept < logits_NC.shape[1]:
+        ranks_NC = np.partition(ranks_NC, kept - 1, axis=1)[:, :kept]
+    return np.sort(ranks_NC, axis=1) & 0xFFFFFFFF

@@ -34,9 +34,16 @@ def encode_logits(predictions: Predictions, footer: Mapping[str, str]) -> bytes:
     return _encode(pa.table(columns), {**footer, "temperature": repr(predictions.temperature)})
 
 
+def encode_embeddings(predictions: Predictions, footer: Mapping[str, str]) -> bytes:
+    """The `embeddings` file: `split`, then one FixedSizeList<float32>[D] a row, each split in its dataset's order."""
+    splits = [name for name, values in predictions.embeddings.items() for _ in values]
+    values_ND = np.concatenate(list(predictions.embeddings.values()))
+    return _encode(pa.table({"split": pa.array(splits), "embedding": _fixed_size_list(values_ND)}), footer)
+
+
 def encode_result(predictions: Predictions, footer: Mapping[str, str]) -> bytes:
     """The `results` file: everything the hard-label analyses need, a hundredth of the logits."""
-    rows = result_rows(predictions.logits_NC, predictions.labels_N)
+    rows = result_rows(predictions.logits_NC, predictions.labels_N, predictions.temperature)
     columns = {
         "example": pa.array(predictions.ids_N),
         "label": pa.array(predictions.labels_N),
@@ -46,6 +53,7 @@ def encode_result(predictions: Predictions, footer: Mapping[str, str]) -> bytes:
         "confidence": pa.array(rows.confidence_N),
         "loss": pa.array(rows.loss_N),
         "log_partition": pa.array(rows.log_partition_N),
+        "calibrated_log_partition": pa.array(rows.calibrated_log_partition_N),
         "top_classes": _fixed_size_list(rows.top_classes_NK),
         "top_logits": _fixed_size_list(rows.top_logits_NK),
     }

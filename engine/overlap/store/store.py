@@ -18,6 +18,7 @@ from overlap.store.rows import Predictions
 from overlap.store.schema import (
     Stored,
     check_schema_version,
+    encode_embeddings,
     encode_logits,
     encode_result,
     hash_ids,
@@ -87,8 +88,16 @@ class Store:
         """True if this very job's result is there: another attempt at it has won."""
         return self._exists(f"results/v1/{job.dataset}/{job.slug}.parquet")
 
+    def embeddings_names(self, dataset: str) -> dict[str, str]:
+        """First 16 digits of the key -> name of the embeddings file."""
+        return self._by_key(f"embeddings/v1/{dataset}")
+
+    def has_embeddings(self, job: Job) -> bool:
+        """True if this very job's embeddings are there."""
+        return self._exists(f"embeddings/v1/{job.dataset}/{job.slug}.parquet")
+
     def commit(self, job: Job, predictions: Predictions, footer: Mapping[str, str]) -> bool:
-        """Publishes a job's logits, then its result; True if this attempt's result is the one kept.
+        """Publishes a job's embeddings and logits, then its result; True if this attempt's result is the one kept.
 
         If another attempt has published its logits, the result is computed from those, so that the
         two files of a variant always agree, whoever wins.
@@ -103,6 +112,8 @@ class Store:
             "example_order_sha256": hash_ids(predictions.ids_N),
         }
         path = f"v1/{job.dataset}/{job.slug}.parquet"
+        if predictions.embeddings:
+            self.objects.create(f"embeddings/{path}", encode_embeddings(predictions, footer))
         if not self.objects.create(f"logits/{path}", encode_logits(predictions, footer)):
             predictions = self._with_stored_logits(predictions, f"logits/{path}")
         return self.objects.create(f"results/{path}", encode_result(predictions, footer))
