@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from overlap.entries import sweep_schema
     from overlap.errors import OverlapError
     from overlap.launcher import launch, open_plan
+    from overlap.models import Selection, select_models
     from overlap.reporting import report
     from overlap.standing import status
     from overlap.store import Store, open_objects
@@ -19,12 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "OverlapError",
+    "Selection",
     "Store",
     "analyze",
     "launch",
     "open_objects",
     "open_plan",
     "report",
+    "select_models",
     "status",
     "sweep_schema",
     "verify",
@@ -32,12 +35,14 @@ __all__ = [
 
 _HOMES = {
     "OverlapError": "overlap.errors",
+    "Selection": "overlap.models",
     "Store": "overlap.store",
     "analyze": "overlap.analyses",
     "launch": "overlap.launcher",
     "open_objects": "overlap.store",
     "open_plan": "overlap.launcher",
     "report": "overlap.reporting",
+    "select_models": "overlap.models",
     "status": "overlap.standing",
     "sweep_schema": "overlap.entries",
     "verify": "overlap.store.verify",

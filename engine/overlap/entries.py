@@ -149,7 +149,7 @@ class PretrainedEntry(Entry):
     python: str | None = Field(default=None, description="path.py:function; needs allow_code: true")
 
     exclude: _Words = []
-    frameworks: _Words = Field(default=[], description="only weights of these frameworks, as globs")
+    frameworks: _Words = Field(default=[], description="only weights of these frameworks")
     licence: _Words = Field(default=[], description="only weights under these licences, as globs")
     max_parameters: float | None = Field(default=None, gt=0)
     max_gmacs: float | None = Field(default=None, gt=0)

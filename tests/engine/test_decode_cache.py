@@ -287,9 +287,10 @@ def test_many_at_once_never_lose_a_chunk_of_an_open_folder_nor_pass_the_limit(op
     done = threading.Event()
     with ThreadPoolExecutor(5) as pool:
         watching = pool.submit(watch, done)
-        workers = [pool.submit(use, worker) for worker in range(4)]
-        kept = [worker.result() for worker in workers]
-        done.set()
+        try:
+            kept = list(pool.map(use, range(4)))
+        finally:
+            done.set()
         watching.result()
     assert sum(kept) > 5
     assert not any(over)

@@ -208,7 +208,8 @@ def _open_shared(folder: Path) -> int:
     folder.parent.parent.mkdir(parents=True, exist_ok=True)
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     while True:
-        folder.mkdir(mode=0o700, exist_ok=True)
+        with contextlib.suppress(FileExistsError):  # also said of one that was there and is removed by now
+            folder.mkdir(mode=0o700)
         try:
             descriptor = os.open(folder / _OPEN, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:  # removed since
