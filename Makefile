@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate chaos check s3-ceph bench clean
+.PHONY: help demo test simulate chaos check s3-ceph bench bench-zoo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,9 @@ s3-ceph: $(VENV)/.installed  ## run the tests of object stores against a real Ce
 # Minutes, on a machine with nothing else to do. Nothing is asserted.
 bench: $(VENV)/.installed  ## measure what the engine costs, beside Ray Tune
 	$(BIN)/python tests/benchmarks/engine_overhead.py
+
+bench-zoo: $(VENV)/.installed  ## measure twenty timm models over 2,000 JPEGs, beside timm's own loop: half an hour
+	$(BIN)/python tests/benchmarks/zoo.py
 
 clean:  ## remove the environment and what runs made
 	rm -rf $(VENV) runs .mypy_cache .ruff_cache .pytest_cache .hypothesis

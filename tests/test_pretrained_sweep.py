@@ -266,3 +266,23 @@ def test_the_cache_is_private(folder):
     launch(write_sweep(folder, "{timm: [test_vit.r160_in1k], weights: random}"))
     assert oct((folder / "cache" / "pixels").stat().st_mode & 0o777) == "0o700"
     assert pl.read_parquet(next((folder / "store" / "results").rglob("*.parquet"))).height == 24
+
+
+def test_accuracies_are_checked_against_published_ones(folder, capsys):
+    launch(write_sweep(folder, "{timm: [test_vit.r160_in1k, test_convnext.r160_in1k], weights: random}"))
+    store = str(folder / "store")
+    (accuracy, _) = overlap.analyze(overlap.Store(overlap.open_objects(store))).tables["variants"]["accuracy"]
+    table = folder / "results.csv"
+    table.write_text(
+        f"model,img_size,top1\ntest_vit.r160_in1k,160,{100 * accuracy + 0.29}\ntest_convnext.r160_in1k,160,99.5\n"
+        "resnet50.a1_in1k,224,80.1\n"
+    )
+    assert run(["analyze", "pairs", store, "--published", str(table)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "2 published accuracies; 1 variants are off by over 0.3 points" in lines
+    assert [line for line in lines if line.startswith("  test_convnext.r160_in1k: ")]
+    assert not [line for line in lines if line.startswith("  test_vit.r160_in1k: ")]
+
+    table.write_text("name,acc\nx,1\n")
+    assert run(["analyze", "pairs", store, "--published", str(table)]) == BAD_INPUT
+    assert "expected a CSV with columns model and top1" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import contextlib
 import fnmatch
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 import numpy as np
@@ -14,6 +14,7 @@ from overlap import tables
 from overlap.blocks import Block, Blocks, LocalBlocks, plan_blocks
 from overlap.errors import ArgumentError
 from overlap.outcomes import Outcomes, indices_of, read_outcomes
+from overlap.published import with_published
 from overlap.standing import choose_dataset
 from overlap.store import Store
 from overlap_analysis import (
@@ -56,7 +57,8 @@ class Options:
 
     `selection` is the share of examples that choose the greedy ensemble, the rest evaluates it; 1
     chooses on all, and nothing is left to evaluate on. `candidates` is a glob over variant names.
-    `calibrated` divides logits by the temperature fitted on the calibration split.
+    `calibrated` divides logits by the temperature fitted on the calibration split. `published` are the
+    accuracies that others have published, by the weights' names.
     """
 
     steps: int = 25
@@ -67,6 +69,7 @@ class Options:
     calibrated: bool = True
     where: Where = Where.AUTO
     address: str | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
 
 
 DEFAULT_OPTIONS = Options()
@@ -99,7 +102,8 @@ def analyze(
     outcomes = read_outcomes(store, lock, choose_dataset(lock, dataset))
     selected_N = selection_mask(outcomes.ids_N, fraction=options.selection, seed=options.seed)
     where = _where(outcomes, options)
-    made = {"variants": tables.variants_table(outcomes)}
+    variants = tables.variants_table(outcomes)
+    made = {"variants": with_published(variants, options.published) if options.published else variants}
     pair_counts = count_pairs(outcomes.predictions_VN, outcomes.labels_N)
     if Kind.PAIRS in kinds:
         made["pairs"] = tables.pairs_table(outcomes, pair_counts)

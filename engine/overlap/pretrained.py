@@ -188,6 +188,8 @@ def _user_model(entry: PretrainedEntry, folder: Path) -> Variant:
     if not function:
         raise ValueError(f"expected path.py:function, got '{entry.python}'")
     path = folder / file
+    if function not in path.read_text(encoding="utf-8"):  # it is run by workers only
+        raise ValueError(f"'{path}' has no function '{function}'")
     return _own_model(entry, Path(f"{path}:{function}"), file_digest(path), function, f"{path.name}:{function}")
 
 

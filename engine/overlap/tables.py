@@ -32,6 +32,8 @@ def variants_table(outcomes: Outcomes) -> pl.DataFrame:
             "architecture": [v.architecture for v in variants],
             "framework": [v.framework for v in variants],
             "train_on": [v.train_on for v in variants],
+            "weights": [v.weights.name if v.weights else "" for v in variants],
+            "built_on": [v.built_on.name if v.built_on else "" for v in variants],
             "seed": [v.seed for v in variants],
             "hyperparameters": [json.dumps(v.hyperparameter_map) for v in variants],
             "size": [v.preprocessing.size for v in variants],

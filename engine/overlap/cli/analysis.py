@@ -1,6 +1,7 @@
 """`overlap analyze`, `report` and `predictions`: read a store, compute, print."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -55,6 +56,9 @@ def analyze(
     candidates: Annotated[str, typer.Option("--candidates", help="Glob of variants that may be added.")] = "*",
     executor: Annotated[Executor, typer.Option("--executor", help="Where to compute.")] = Executor.AUTO,
     address: Annotated[str | None, typer.Option("--address", help="A running Ray cluster.")] = None,
+    published: Annotated[
+        Path | None, typer.Option("--published", help="Check accuracies against timm's results-imagenet.csv.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Compute every pair, every two-model ensemble, the categories and a greedy ensemble.
@@ -62,6 +66,7 @@ def analyze(
     Example: overlap analyze greedy runs/digits --steps 10
     """
     from overlap.analyses import Options, Where
+    from overlap.published import read_published
     from overlap.standing import open_store
 
     kinds, store = _which(target)
@@ -73,6 +78,7 @@ def analyze(
         calibrated=calibration is Calibration.SPLIT,
         where=Where(executor.value),
         address=address,
+        published=read_published(published) if published else {},
     )
     analysis = overlap.analyze(open_store(store), dataset=dataset, kinds=kinds, options=options)
     if json:
@@ -146,6 +152,8 @@ def _print_analysis(analysis: "Analysis") -> None:
     typer.echo(f"{variants.height} variants on {analysis.dataset}: accuracy {low:.1%} to {high:.1%}")
     if analysis.missing:
         typer.echo(f"without a result, and left out: {', '.join(analysis.missing)}")
+    if "published_accuracy" in variants.columns:
+        _print_deviations(variants)
     if "pairs" in tables:
         typer.echo(f"{tables['pairs'].height:,} pairs")
     if "categories" in tables:
@@ -154,6 +162,15 @@ def _print_analysis(analysis: "Analysis") -> None:
         _print_ensembles(tables["ensembles"])
     if "greedy" in tables:
         _print_greedy(tables["greedy"], tables["greedy_references"])
+
+
+def _print_deviations(variants: "pl.DataFrame") -> None:
+    from overlap.published import TOLERANCE, deviating
+
+    known, found = variants["published_accuracy"].count(), deviating(variants)
+    typer.echo(f"{known} published accuracies; {found.height} variants are off by over {100 * TOLERANCE:g} points")
+    for row in found.to_dicts():
+        typer.echo(f"  {row['name']}: {row['accuracy']:.2%}, published {row['published_accuracy']:.2%}")
 
 
 def _print_categories(categories: "pl.DataFrame") -> None:

@@ -94,7 +94,7 @@ def tokenizer_problems(architectures: Iterable[str]) -> list[str]:
     if not lacking:
         return []
     shown = ", ".join(lacking[:_SHOWN]) + (" …" if len(lacking) > _SHOWN else "")
-    return [f"the texts of {len(lacking)} models ({shown}) need the package transformers, which is not installed"]
+    return [f"the texts of {len(lacking)} models ({shown}) need the package transformers: install overlap[texts]"]
 
 
 def _needs_transformers(architecture: str) -> bool:
