@@ -1,6 +1,8 @@
 """A sweep over models that need no training, on a folder of images: chosen, checked, decoded once, evaluated."""
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import polars as pl
@@ -14,8 +16,10 @@ import overlap
 from overlap.cli import run
 from overlap.datasets.label_spaces import label_space
 from overlap.launcher import ExecutorKind, Options
+from overlap.models import open_mirror
 from overlap.store.schema import matrix
 from overlap.workplace import Cache
+from servers.s3 import s3_server
 
 BAD_INPUT = 3
 SWEEP = """\
@@ -268,6 +272,30 @@ def test_the_cache_is_private(folder):
     assert pl.read_parquet(next((folder / "store" / "results").rglob("*.parquet"))).height == 24
 
 
+def test_a_finished_sweep_is_done_at_once_and_asks_neither_timm_nor_torch(folder):
+    path = write_sweep(folder, "{timm: 'test_vit*', weights: random}")
+    launch(path)
+    code = (
+        "import sys; from pathlib import Path; import overlap; from overlap.launcher import *; "
+        "from overlap.workplace import Cache; folder = Path(sys.argv[1]); "
+        "cache = Cache(folder=folder / 'cache'); "
+        "summary = overlap.launch(folder / 's.yaml', options=Options(cache=cache)); "
+        "assert (summary.ran, summary.resumed > 1) == (0, True); "
+        "assert not {'torch', 'timm', 'open_clip', 'ray'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+
+
+def test_a_damaged_memory_of_a_selection_is_asked_anew(folder):
+    path = write_sweep(folder, "{timm: 'test_vit*', weights: random}")
+    ran = launch(path).ran
+    (place,) = (folder / "cache" / "selections").iterdir()
+    whole = place.read_text()
+    place.write_text(whole.replace("test_vit2", "test_vit9"))
+    assert launch(path).resumed == ran
+    assert place.read_text() == whole
+
+
 def test_accuracies_are_checked_against_published_ones(folder, capsys):
     launch(write_sweep(folder, "{timm: [test_vit.r160_in1k, test_convnext.r160_in1k], weights: random}"))
     store = str(folder / "store")
@@ -286,3 +314,29 @@ def test_accuracies_are_checked_against_published_ones(folder, capsys):
     table.write_text("name,acc\nx,1\n")
     assert run(["analyze", "pairs", store, "--published", str(table)]) == BAD_INPUT
     assert "expected a CSV with columns model and top1" in capsys.readouterr().err
+
+
+@pytest.mark.s3
+def test_weights_come_from_a_bucket_as_from_a_folder(folder, monkeypatch):
+    torch.manual_seed(3)
+    model = timm.create_model("test_vit.r160_in1k", pretrained=False)
+    (folder / "mirror").mkdir()
+    file = folder / "mirror" / "test_vit.r160_in1k.safetensors"
+    safetensors.torch.save_file(model.state_dict(), file)
+    with s3_server() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        server.make_bucket("mirror")
+        bucket = open_mirror("s3://mirror/weights")
+        bucket.create("test_vit.r160_in1k.safetensors", file.read_bytes())
+        launch(write_sweep(folder, "{timm: test_vit.r160_in1k, weights: 's3://mirror/weights'}"))
+        _, found = results(folder)
+        from_bucket = found["test_vit.r160_in1k"].table
+        assert [path.name for path in (folder / "cache" / "weights").iterdir()]
+
+        bucket.replace("test_vit.r160_in1k.safetensors", file.read_bytes()[:-1] + b"!")
+        assert launch(write_sweep(folder, "{timm: test_vit.r160_in1k, weights: 's3://mirror/weights'}")).ran == 1
+    shutil.rmtree(folder / "store")
+    launch(write_sweep(folder, f"{{timm: test_vit.r160_in1k, weights: {folder}/mirror}}"))
+    _, found = results(folder)
+    assert found["test_vit.r160_in1k"].table.equals(from_bucket)

@@ -45,13 +45,13 @@ def read_sweep_file(path: Path) -> Sweep:
 def plan_sweep(sweep: Sweep, *, cache: Path | None = None) -> Plan:
     """Loads the datasets, looks at every image once, and plans the jobs.
 
-    torch is imported only for sweeps with pretrained models, or when there are problems to add to.
+    torch is imported only for pretrained models that were not asked for before, or to add to problems.
     What is found out of the images is kept in the `cache` folder, if there is one.
 
     Raises:
         SweepFileError: with every problem of the expansion, the data and the architectures' names.
     """
-    pretrained, problems = select_pretrained(sweep) if sweep.pretrained else ([], [])
+    pretrained, problems = select_pretrained(sweep, cache=cache) if sweep.pretrained else ([], [])
     origins, more = expand(sweep, pretrained)
     datasets, facts, notes, bad = _look_at_datasets(sweep, cache)
     problems += more + bad

@@ -1,17 +1,32 @@
 """Which models the `pretrained` entries of a sweep select, each with the identity of its weights."""
 
+import contextlib
+import json
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import lru_cache
+from importlib import resources
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from overlap.entries import PretrainedEntry
 from overlap.errors import Problem, StoreError
 from overlap.expand import changed_preprocessing
-from overlap.models import file_digest, mirrored_name, open_mirror
-from overlap.models.weight_files import HUB, STAMP
+from overlap.models import (
+    CatalogEntry,
+    Selection,
+    file_digest,
+    mirrored_name,
+    open_mirror,
+    select_open_clip,
+    select_timm,
+)
+from overlap.models.weight_files import HUB, STAMP, published
 from overlap.spec import Sweep
 from overlap.store.objects import Objects
 from overlap.taxonomy import unknown_line
-from overlap.variants import RANDOM, Preprocessing, Variant, Weights
+from overlap.variants import RANDOM, Preprocessing, Variant, Weights, canonical_json, key_of
 from overlap.yaml_lines import Path as KeyPath
 
 IMAGENET = Preprocessing(  # what most weights expect, and timm takes for those that say nothing
@@ -21,53 +36,52 @@ IMAGENET = Preprocessing(  # what most weights expect, and timm takes for those 
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
 )
+_PACKAGES = ("overlap", "timm", "open_clip_torch")
+_TABLES = ("taxonomy.yaml", "models/sizes.csv", "models/catalog.py")
 SHIPPED_TEMPLATES = frozenset({"imagenet", "simple", "plain"})
 
 
-def select_pretrained(sweep: Sweep) -> tuple[list[list[Variant]], list[Problem]]:
+def select_pretrained(sweep: Sweep, *, cache: Path | None = None) -> tuple[list[list[Variant]], list[Problem]]:
     """The models of each entry of a sweep's `pretrained`, and what is wrong with the entries.
 
-    It asks timm and open_clip, whose import takes seconds, and reads what checkpoints hold.
+    It reads what checkpoints hold, and asks timm and open_clip, whose import takes seconds: what they
+    answer is remembered in the `cache` folder, if there is one.
     """
     selected: list[list[Variant]] = []
     problems: list[Problem] = []
     for i, entry in enumerate(sweep.pretrained):
-        models, messages = _models(entry, Path(sweep.path).absolute().parent)
+        models, messages = _models(entry, Path(sweep.path).absolute().parent, cache)
         selected.append(models)
         path: KeyPath = ("pretrained", i, entry.library)
         problems += [sweep.problem(path, message) for message in messages]
     return selected, problems
 
 
-def _models(entry: PretrainedEntry, folder: Path) -> tuple[list[Variant], list[str]]:
+def _models(entry: PretrainedEntry, folder: Path, cache: Path | None) -> tuple[list[Variant], list[str]]:
     try:
         if entry.library == "checkpoint":
             return [_checkpoint(entry, folder)], []
         if entry.library == "python":
             return [_user_model(entry, folder)], []
-        return _catalogued(entry, folder)
+        return _catalogued(entry, folder, cache)
     except OSError as error:
         return [], [f"cannot read '{error.filename}': {error.strerror}"]
     except (ValueError, StoreError) as error:
         return [], [str(error)]
 
 
-def _catalogued(entry: PretrainedEntry, folder: Path) -> tuple[list[Variant], list[str]]:
+def _catalogued(entry: PretrainedEntry, folder: Path, cache: Path | None) -> tuple[list[Variant], list[str]]:
     """The models of timm or open_clip that an entry's patterns select."""
-    from overlap.models import CatalogEntry, Selection, select_open_clip, select_timm
-
-    select = select_timm if entry.library == "timm" else select_open_clip
-    found, problems = select(
-        Selection(
-            patterns=tuple(_patterns(entry.timm or entry.open_clip or [], folder)),
-            exclude=tuple(entry.exclude),
-            frameworks=tuple(entry.frameworks),
-            licences=tuple(entry.licence),
-            max_parameters=entry.max_parameters,
-            max_gmacs=entry.max_gmacs,
-            limit=entry.limit,
-        )
+    selection = Selection(
+        patterns=tuple(_patterns(entry.timm or entry.open_clip or [], folder)),
+        exclude=tuple(entry.exclude),
+        frameworks=tuple(entry.frameworks),
+        licences=tuple(entry.licence),
+        max_parameters=entry.max_parameters,
+        max_gmacs=entry.max_gmacs,
+        limit=entry.limit,
     )
+    found, problems = _selected(entry.library, selection, cache)
     problems += [_unknown(model.library, model.name) for model in found if not (entry.framework or model.framework)]
     oblong = "takes images that are no squares, which are not supported: exclude it"
     problems += [f"'{model.name}' {oblong}" for model in found if not model.square]
@@ -109,6 +123,35 @@ def _catalogued(entry: PretrainedEntry, folder: Path) -> tuple[list[Variant], li
         )
 
     return [to_variant(model) for model in found], []
+
+
+def _selected(library: str, selection: Selection, cache: Path | None) -> tuple[list[CatalogEntry], list[str]]:
+    """What a library's catalogue answers, remembered for as long as neither it nor `overlap` changes."""
+    question = canonical_json([library, asdict(selection), *map(version, _PACKAGES), _tables()])
+    place = cache / "selections" / f"{key_of(question)}.json" if cache else None
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        remembered = json.loads(place.read_text()) if place else None
+        if remembered and remembered["sha256"] == key_of(canonical_json(remembered["entries"])):
+            return [_entry(fields) for fields in remembered["entries"]], []
+    found, problems = (select_timm if library == "timm" else select_open_clip)(selection)
+    if place and not problems:
+        entries = [asdict(entry) for entry in found]
+        content = canonical_json({"entries": entries, "sha256": key_of(canonical_json(entries))})
+        with contextlib.suppress(OSError, StoreError), published(place) as file:
+            file.write(content.encode())
+    return list(found), list(problems)
+
+
+@lru_cache(maxsize=1)
+def _tables() -> str:
+    """The hash of what `overlap` itself knows of models."""
+    files = [resources.files("overlap").joinpath(name) for name in _TABLES]
+    return key_of("".join(file.read_text(encoding="utf-8") for file in files))
+
+
+def _entry(fields: dict[str, Any]) -> CatalogEntry:
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return CatalogEntry(**values)
 
 
 def _unknown(library: str, name: str) -> str:

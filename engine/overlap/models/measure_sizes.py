@@ -15,12 +15,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
-
 if TYPE_CHECKING:
     from timm.models import PretrainedCfg
+    from torch import nn
 
 TABLE = "sizes.csv"
 COLUMNS = ("library", "architecture", "size", "classes", "parameters", "gmacs")
@@ -62,15 +59,17 @@ class Cost:
 def measure_timm(name: str) -> Cost:
     """Cost of `architecture.tag` at the input size and with the head of those weights."""
     import timm
+    import torch
 
     with torch.device("meta"):
-        network: nn.Module = timm.create_model(name, pretrained=False)
+        network = timm.create_model(name, pretrained=False)
         return Cost(parameters=_parameters(network), gmacs=_gmacs(network, timm_config(name).input_size))
 
 
 def measure_open_clip(architecture: str) -> Cost:
     """Cost of one of open_clip's architectures at its own input size."""
     import open_clip
+    import torch
 
     config: dict[str, Any] = open_clip.get_model_config(architecture)
     custom = config.pop("custom_text", False)
@@ -196,11 +195,16 @@ def natural_order(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name.lower())]
 
 
-def _parameters(part: nn.Module | nn.Parameter) -> int:
+def _parameters(part: "nn.Module | nn.Parameter") -> int:
+    from torch import nn
+
     return part.numel() if isinstance(part, nn.Parameter) else sum(p.numel() for p in part.parameters())
 
 
-def _gmacs(network: nn.Module, shape: tuple[int, ...]) -> float:
+def _gmacs(network: "nn.Module", shape: tuple[int, ...]) -> float:
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
     network.eval().requires_grad_(requires_grad=False)
     counter = FlopCounterMode(display=False)
     with counter:
