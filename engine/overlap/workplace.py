@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from overlap.datasets.pixels import Pixels
 
 GB = 1e9
+MOST_THREADS = 8  # that decode in one process: more wait for Python's lock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ class Workplace:
         from overlap.datasets.pixels import open_pixels  # the driver looks at no pixels
 
         limit = None if self.cache.limit_gb is None else int(self.cache.limit_gb * GB)
-        threads = len(os.sched_getaffinity(0))  # all cores of the machine: those that compute wait for pixels
+        threads = min(len(os.sched_getaffinity(0)), MOST_THREADS)  # not the variant's own: it waits for pixels
         return open_pixels(split, geometry, cache=self.cache.here / "pixels", limit_bytes=limit, threads=threads)
 
 
