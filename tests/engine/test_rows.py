@@ -158,3 +158,16 @@ def test_blocks_change_nothing(monkeypatch):
     cut = result_rows(logits_NC, labels_N, 1.5)
     for field in fields(whole):
         np.testing.assert_array_equal(getattr(cut, field.name), getattr(whole, field.name))
+
+
+def test_the_layout_of_the_logits_changes_no_bit():
+    logits_NC = np.random.default_rng(2).normal(-36, 1, size=(300, 10)).astype(np.float32)
+    logits_NC[:, 4] = 0  # so sure that the rest is at the last bit of the sum
+    labels_N = np.arange(300, dtype=np.int32) % 10
+    rows, turned = (
+        result_rows(round_logits(each), labels_N, 1.7) for each in (logits_NC, np.asfortranarray(logits_NC))
+    )
+    by_column = result_rows(np.asfortranarray(round_logits(logits_NC)), labels_N, 1.7)
+    for field in fields(rows):
+        np.testing.assert_array_equal(getattr(turned, field.name), getattr(rows, field.name))
+        np.testing.assert_array_equal(getattr(by_column, field.name), getattr(rows, field.name))

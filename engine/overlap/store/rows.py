@@ -56,7 +56,7 @@ def round_logits(logits_NC: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
     Raises:
         ValueError: a NaN, +inf or a row of -inf, which no softmax can read.
     """
-    logits_NC = np.asarray(logits_NC, np.float32)
+    logits_NC = np.ascontiguousarray(logits_NC, np.float32)
     top_N = logits_NC.max(axis=1)
     unusable = np.flatnonzero(~np.isfinite(top_N))
     if len(unusable):
@@ -74,6 +74,7 @@ def result_rows(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32], tem
 
     `temperature` divides the logits in `calibrated_log_partition_N` only.
     """
+    logits_NC = np.ascontiguousarray(logits_NC)  # sums along rows of another layout have other last bits
     edges = range(0, max(len(labels_N), 1), BLOCK)  # no rows give one empty block
     blocks = [_block(logits_NC[i : i + BLOCK], labels_N[i : i + BLOCK], temperature) for i in edges]
     return ResultRows(
