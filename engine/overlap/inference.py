@@ -44,6 +44,9 @@ def run_network(
     """Each of a network's outputs over all pixels as (N, …) float32, and the batch size that was used.
 
     Batches never cross a chunk of the pixels, so that the bits do not depend on which chunk came first.
+
+    Raises:
+        ValueError: the network gives more or fewer outputs than it gets images.
     """
     module = network.module.to(device.torch).eval()
     if device.torch.type == "cuda":
@@ -53,7 +56,11 @@ def run_network(
     @torch.inference_mode()
     def compute(batch: Tensor) -> tuple[Tensor, ...]:
         with _precision(device.torch, evaluation.precision):
-            return tuple(output.float() for output in infer(to_inputs(batch, network.preprocessing)))
+            outputs = infer(to_inputs(batch, network.preprocessing))
+        for output in outputs:
+            if len(output) != len(batch):
+                raise ValueError(f"expected outputs for {len(batch)} images, got {len(output)}")
+        return tuple(output.float() for output in outputs)
 
     batch_size = _batch_size(compute, pixels, device)
     outputs: list[NDArray[np.float32]] = []

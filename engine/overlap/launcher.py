@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from overlap.executor import Executor
     from overlap.ray_cluster import Cluster
 
-FIRST_BATCH_SIZE = 1024  # at most; what fits is found where it runs
+FIRST_BATCH_SIZE = 256  # at most; what fits is found where it runs
 FIRST_CONTACT_S = 20.0  # of a bucket that may not be there, or not under this address
 MAX_ROUNDS = 3  # damage found by a worker is made good in the next round
 BYTES_OF_AN_EXAMPLE = 64  # of a result, beside two bytes a class of its logits

@@ -56,6 +56,7 @@ def to_inputs(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     """
     count, height, width, _ = pixels.shape
     memory_format = torch.channels_last if pixels.is_cuda else torch.contiguous_format
-    images = torch.empty((count, 3, height, width), device=pixels.device, memory_format=memory_format)
+    shape = (count, 3, height, width)
+    images = torch.empty(shape, dtype=torch.float32, device=pixels.device, memory_format=memory_format)
     mean, std = (images.new_tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
     return images.copy_(pixels.permute(0, 3, 1, 2)).div_(255).sub_(mean).div_(std)

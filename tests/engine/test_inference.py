@@ -105,3 +105,10 @@ def test_a_network_in_training_mode_is_put_into_evaluation_mode():
     (first,), _ = run_network(network, Chunked((0, 1, 2, 3)), device, Evaluation())
     (second,), _ = run_network(network, Chunked((0, 1, 2, 3)), device, Evaluation())
     np.testing.assert_array_equal(first, second)
+
+
+def test_a_network_that_loses_images_is_refused():
+    network = Network(infer=lambda x: (x[1:].mean(dim=(2, 3)),), module=nn.Identity(), preprocessing=PREPROCESSING)
+    device = Device(torch=torch.device("cpu"), threads=1, batch_size=64)
+    with pytest.raises(ValueError, match="expected outputs for 10 images, got 9"):
+        run_network(network, Chunked((0, 1)), device, Evaluation())
