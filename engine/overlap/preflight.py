@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from overlap.datasets import absolute_source, dataset_facts, load_dataset
@@ -221,10 +222,18 @@ def _class_problem(variant: Variant, facts: Mapping[str, DatasetFacts], dataset:
             if texts not in (0, classes)
             else ""
         )
-    known = known_classes(variant, facts)
+    problem = _mapping_problem(dataset.class_names, known_classes(variant, facts))
+    if not problem:
+        return ""
+    origin = f"the outputs of '{weights.outputs}'" if weights else f"variants trained on '{variant.train_on}'"
+    return f"'{dataset.name}' cannot be judged by {origin}: {problem}"
+
+
+@lru_cache(maxsize=64)
+def _mapping_problem(class_names: tuple[str, ...], outputs: tuple[str, ...]) -> str:
+    """Why classes are not among outputs; hundreds of models share a few label spaces, so each is looked at once."""
     try:
-        output_columns(dataset.class_names, known)
+        output_columns(class_names, outputs)
     except DatasetError as error:
-        origin = f"the outputs of '{weights.outputs}'" if weights else f"variants trained on '{variant.train_on}'"
-        return f"'{dataset.name}' cannot be judged by {origin}: {error}"
+        return str(error)
     return ""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from overlap.frameworks import FRAMEWORKS, Pixels, Teacher, TrainingData
+from overlap.datasets.pixels import Pixels
+from overlap.frameworks import FRAMEWORKS, Teacher, TrainingData
 from overlap.frameworks.initialization import initialize
 from overlap.models import build_network
 from overlap.preprocessing import normalize

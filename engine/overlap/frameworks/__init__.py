@@ -11,13 +11,13 @@ from torch import nn
 from overlap.frameworks.clip import CLIP
 from overlap.frameworks.dino import DINO
 from overlap.frameworks.distillation import Distillation
-from overlap.frameworks.learner import Learner, Pixels, Teacher, TrainingData
+from overlap.frameworks.learner import Learner, Teacher, TrainingData
 from overlap.frameworks.mae import MAE
 from overlap.frameworks.simclr import SimCLR
 from overlap.frameworks.supervised import Supervised
 from overlap.variants import Variant
 
-__all__ = ["FRAMEWORKS", "Learner", "Pixels", "Teacher", "TrainingData"]
+__all__ = ["FRAMEWORKS", "Learner", "Teacher", "TrainingData"]
 
 FRAMEWORKS: Mapping[str, Callable[[Variant, nn.Module, TrainingData], Learner]] = {
     "supervised": Supervised,

@@ -6,25 +6,14 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from overlap.datasets.pixels import Pixels
 from overlap.preprocessing import to_images
 from overlap.variants import Preprocessing
 
 Teacher: TypeAlias = Callable[[Tensor], Tensor]
 """Images (B, channels, S, S) in [0, 1] on the device become logits (B, classes), without gradients."""
-
-
-class Pixels(Protocol):
-    """Images (N, S, S, channels) of uint8 in memory or in a file: an array, a memory map, or what acts like one."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[np.uint8]: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
