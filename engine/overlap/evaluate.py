@@ -33,7 +33,7 @@ OpenPixels = Callable[[Split], Pixels]
 
 
 def network_predictor(
-    variant: Variant, classifier: models.Classifier, open_pixels: OpenPixels, device: Device, evaluation: Evaluation
+    variant: Variant, classifier: "models.Classifier", open_pixels: OpenPixels, device: Device, evaluation: Evaluation
 ) -> Predict:
     """Gives the outputs of a network over a dataset's classes."""
 
@@ -63,7 +63,7 @@ def pixel_features(open_pixels: OpenPixels) -> Callable[[Split], NDArray[np.floa
 
 
 def embedding_features(
-    variant: Variant, embedder: models.Embedder, open_pixels: OpenPixels, device: Device, evaluation: Evaluation
+    variant: Variant, embedder: "models.Embedder", open_pixels: OpenPixels, device: Device, evaluation: Evaluation
 ) -> Callable[[Split], NDArray[np.float64]]:
     """Gives the (N, D) embeddings of a split by a network."""
     network = Network(infer=lambda images: (embedder(images),), module=embedder, preprocessing=variant.preprocessing)

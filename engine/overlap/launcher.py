@@ -71,14 +71,14 @@ class Summary:
     interrupted: bool = False
 
 
-def open_plan(path: Path, *, store: str | None = None, cache: Cache | None = None) -> tuple[Plan, Store]:
+def open_plan(path: Path | str, *, store: str | None = None, cache: Cache | None = None) -> tuple[Plan, Store]:
     """Reads, checks and plans a sweep file, and opens its store; writes nothing.
 
     Raises:
         SweepFileError: the file or its data have problems.
         StoreMismatchError: the store belongs to something else.
     """
-    plan = plan_sweep(read_sweep_file(path), cache=(cache or Cache()).here)
+    plan = plan_sweep(read_sweep_file(Path(path)), cache=(cache or Cache()).here)
     opened = Store(open_objects(store or plan.sweep.store, patience_s=FIRST_CONTACT_S))
     lock = _lock_of_store(opened)
     if lock is not None and lock.name != plan.sweep.name:
@@ -119,7 +119,7 @@ def _whole(names: dict[str, str], damaged: frozenset[str]) -> frozenset[str]:
 
 
 def launch(
-    path: Path,
+    path: Path | str,
     *,
     store: str | None = None,
     executor: ExecutorKind = ExecutorKind.RAY,

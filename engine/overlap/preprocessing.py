@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from timm.data.transforms_factory import transforms_imagenet_eval
 from torch import Tensor
 
 from overlap.variants import Geometry, Preprocessing
@@ -14,6 +13,8 @@ from overlap.variants import Geometry, Preprocessing
 
 def pixel_transform(geometry: Geometry) -> Callable[[Image.Image], NDArray[np.uint8]]:
     """Gives the (size, size, channels) uint8 pixels of a picture: all of timm's transform but the normalisation."""
+    from timm.data.transforms_factory import transforms_imagenet_eval  # takes seconds: not for estimators on pixels
+
     transform = transforms_imagenet_eval(
         img_size=geometry.size,
         crop_pct=geometry.crop_pct,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ WATCH_S = 0.5
 LOST_GRACE_S = 5.0
 NOTICE_S = 2.0
 AGAIN = "run the same command again to continue"
+ORPHANS_END_S, ORPHANS_POLL_S = 5.0, 0.02
 OBJECT_STORE_BYTES = 256 * 2**20  # arguments and results only: datasets are loaded by the workers
 
 
@@ -179,9 +181,33 @@ def _short_folder() -> str:
 
 
 def remove_abandoned_folders() -> None:
-    """Deletes the folders of launches that were killed: their names hold the process that made them."""
+    """Deletes the folders of launches that were killed, and ends what is left of their Rays.
+
+    Their names hold the process that made them. What works on would hold memory of an accelerator, and write into
+    its folder while that is deleted.
+    """
     for folder in Path(_short_folder()).glob(f"{FOLDER_PREFIX}*-*"):
         process = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         ours = folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
         if ours and process.isdigit() and not Path("/proc", process).exists() and Path("/proc/self").exists():
+            _end_orphans(folder)
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end_orphans(folder: Path) -> None:
+    """Kills every process of the local Ray that was given this private folder, and those it starts meanwhile."""
+    until = time.monotonic() + ORPHANS_END_S
+    while (orphans := list(_processes_of(folder))) and time.monotonic() < until:
+        for process in orphans:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(ORPHANS_POLL_S)
+
+
+def _processes_of(folder: Path) -> Iterator[int]:
+    """The processes that were started with this folder as Ray's own; one that has ended has no environment."""
+    mark = os.fsencode(f"RAY_TMPDIR={folder}")
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if mark in environment.read_bytes().split(b"\0"):
+                yield int(environment.parent.name)

@@ -191,7 +191,7 @@ def _predictor(job: Job, workplace: Workplace, store: Store, dataset: Dataset, d
 
 def _classifier(
     variant: Variant, job: Job, workplace: Workplace, store: Store, dataset: Dataset, device: torch.device
-) -> models.Classifier:
+) -> "models.Classifier":
     """A variant's network over the classes of a dataset; `job` says which weights of the store it needs."""
     return models.build_classifier(
         variant,
