@@ -1,16 +1,25 @@
-from .calibration import (
-    TEMPERATURE_BOUNDS,
-    expected_calibration_error,
-    fit_temperature,
-    negative_log_likelihood,
-)
-from .categories import CATEGORIES, OUTCOME_METRICS, Bootstrap, CategoryMean, category_means
+from .calibration import TEMPERATURE_BOUNDS, expected_calibration_error, fit_temperature, negative_log_likelihood
+from .categories import CATEGORIES, OUTCOME_METRICS, CategoryMean, GroupedValue, category_means
+from .contenders import NOTHING, Contenders, contenders_of_grid, contenders_of_top
+from .controls import chance_excess, chance_level, contested_mask, duplicate_pairs, matched_pairs
+from .ensemble_sums import RULES, EnsembleSums, Rule, Undecided, mean_is_right, merge_sums, settle, sum_ensembles
 from .greedy import GreedyStep, choose, ensemble_correct, greedy_counts, greedy_path
-from .pair_counts import PairCounts, count_pairs, merge_counts
+from .packed import PackedPredictions, pack_predictions
+from .pair_counts import (
+    JointCounts,
+    PairCounts,
+    count_pairs,
+    counts_of_rows,
+    joint_counts,
+    merge_counts,
+    row_blocks,
+    shared_counts,
+)
 from .pair_ensembles import (
     EnsembleCounts,
     EnsembleMetrics,
     count_pair_ensembles,
+    ensemble_counts,
     ensemble_metrics,
     merge_ensemble_counts,
 )
@@ -31,34 +40,73 @@ from .pair_metrics import (
     oracle_accuracy,
     q_statistic,
 )
+from .pair_regression import Coefficient, PairRegression, pair_design, regress_pairs
 from .pairs import pair_indices
-from .probabilities import GRID, calibrated_probabilities, probability_grid
+from .probabilities import calibrated_probabilities, probability_grid
+from .resampling import (
+    DEFAULT_BOOTSTRAP,
+    Bootstrap,
+    Difference,
+    difference_interval,
+    group_count,
+    group_sums,
+    resampled,
+)
+from .scores import GRID, LOGIT_GRID, logit_scores, probability_scores
+from .soft_metrics import SoftSums, merge_soft_sums, soft_intervals, soft_metrics, soft_sums
 from .splits import hash_order, hashed_uniform, selection_mask
+from .trend import Trend, category_trend
 from .uncertainty import percentile_interval, wilson_interval
 
 __all__ = [
     "CATEGORIES",
+    "DEFAULT_BOOTSTRAP",
     "GRID",
+    "LOGIT_GRID",
+    "NOTHING",
     "OUTCOME_METRICS",
     "PAIR_METRICS",
+    "RULES",
     "TEMPERATURE_BOUNDS",
     "Bootstrap",
     "CategoryMean",
+    "Coefficient",
+    "Contenders",
+    "Difference",
     "EnsembleCounts",
     "EnsembleMetrics",
+    "EnsembleSums",
     "GreedyStep",
+    "GroupedValue",
+    "JointCounts",
+    "PackedPredictions",
     "PairCounts",
+    "PairRegression",
+    "Rule",
+    "SoftSums",
+    "Trend",
+    "Undecided",
     "agreement",
     "agreement_both_wrong",
     "agreement_either_wrong",
     "calibrated_probabilities",
     "category_means",
+    "category_trend",
+    "chance_excess",
+    "chance_level",
     "choose",
+    "contenders_of_grid",
+    "contenders_of_top",
+    "contested_mask",
     "count_pair_ensembles",
     "count_pairs",
+    "counts_of_rows",
+    "difference_interval",
     "dominance",
     "double_fault",
+    "duplicate_pairs",
     "ensemble_correct",
+    "ensemble_counts",
     "ensemble_metrics",
     "error_correlation",
     "error_inconsistency",
@@ -67,20 +115,40 @@ __all__ = [
     "fit_temperature",
     "greedy_counts",
     "greedy_path",
+    "group_count",
+    "group_sums",
     "hash_order",
     "hashed_uniform",
+    "joint_counts",
     "kappa",
     "kappa_max",
     "log_odds_ratio",
+    "logit_scores",
+    "matched_pairs",
+    "mean_is_right",
     "merge_counts",
     "merge_ensemble_counts",
+    "merge_soft_sums",
+    "merge_sums",
     "metric_intervals",
     "negative_log_likelihood",
     "oracle_accuracy",
+    "pack_predictions",
+    "pair_design",
     "pair_indices",
     "percentile_interval",
     "probability_grid",
+    "probability_scores",
     "q_statistic",
+    "regress_pairs",
+    "resampled",
+    "row_blocks",
     "selection_mask",
+    "settle",
+    "shared_counts",
+    "soft_intervals",
+    "soft_metrics",
+    "soft_sums",
+    "sum_ensembles",
     "wilson_interval",
 ]

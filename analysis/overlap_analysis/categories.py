@@ -11,9 +11,20 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from overlap_analysis.compiled import compiled
 from overlap_analysis.pair_counts import PairCounts
 from overlap_analysis.pair_metrics import PAIR_METRICS
 from overlap_analysis.pairs import pair_indices
+from overlap_analysis.resampling import (
+    DEFAULT_BOOTSTRAP,
+    Bootstrap,
+    Sums,
+    group_count,
+    group_multiplicities,
+    group_sums,
+    quotient,
+    variant_multiplicities,
+)
 from overlap_analysis.uncertainty import percentile_interval
 
 CATEGORIES = ("reinit", "hyperparameters", "architecture", "framework", "dataset")
@@ -25,25 +36,24 @@ OUTCOME_METRICS = tuple(name for name in PAIR_METRICS if not name.startswith("ag
 _PAIRS_AT_ONCE = 4096
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bootstrap:
-    """How intervals are resampled.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GroupedValue:
+    """A share or mean of each pair, as sums over groups of examples, so that examples can be resampled.
+
+    An ensemble's improvement, say: `sums_GP` what it gets right less the mean of its members, `examples_GP` the
+    sizes of the groups. Or its conversion rate: the examples converted, and those with one member right.
 
     Attributes:
-        resamples: how many.
-        seed: same seed and data, same interval.
-        level: nominal coverage.
-        groups: examples are resampled in at most so many groups, example n in group n mod groups (so their
-            order must not be periodic). With no more examples than that, each is a group of its own.
+        sums_GP: (G, P), any number type; example n is in group n mod G, and G is `group_count(N, bootstrap)`.
+            The largest input there is: small integers keep it small.
+        examples_GP: (G, P) examples that the sums are over, or (G, 1) where they are the same for all pairs.
     """
 
-    resamples: int = 1000
-    seed: int = 0
-    level: float = 0.95
-    groups: int = 250
+    sums_GP: Sums
+    examples_GP: Sums
 
 
-DEFAULT_BOOTSTRAP = Bootstrap()
+Value = NDArray[np.float64] | GroupedValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +84,8 @@ def category_means(
     category_P: NDArray[np.int8],
     *,
     metrics: Sequence[str] = ("error_inconsistency", "error_correlation", "kappa"),
-    values: Mapping[str, NDArray[np.float64]] = MappingProxyType({}),
+    values: Mapping[str, Value] = MappingProxyType({}),
+    among_P: NDArray[np.bool_] | None = None,
     bootstrap: Bootstrap = DEFAULT_BOOTSTRAP,
 ) -> list[CategoryMean]:
     """Mean of each metric over the pairs of each category, with a two-way bootstrap interval.
@@ -90,8 +101,10 @@ def category_means(
         correct_VN: which examples each variant gets right.
         category_P: index into `CATEGORIES` of each pair.
         metrics: of `OUTCOME_METRICS`.
-        values: further values of each pair by name, (P,) each, NaN for undefined: an ensemble's improvement,
-            say. Only variants are resampled for these, so their intervals leave out the choice of examples.
+        values: further values of each pair by name, NaN for undefined. Of a `GroupedValue` examples are
+            resampled as well; of a plain (P,) only variants are, so its interval leaves out the choice of
+            examples and is too narrow.
+        among_P: which pairs to look at, those of similar accuracy, say; all by default.
         bootstrap: how to resample.
 
     Returns:
@@ -104,11 +117,12 @@ def category_means(
         to be too large rather than too small.
     """
     correct_VN = np.asarray(correct_VN, dtype=np.bool_)
-    _check(correct_VN, category_P, metrics, values)
-    pairs_K = np.bincount(category_P, minlength=len(CATEGORIES))
-    defined_MRK, totals_MRK = _resampled_totals(correct_VN, category_P, metrics, values, bootstrap)
-    empty = np.full_like(totals_MRK, np.nan)
-    means_MRK = np.divide(totals_MRK, defined_MRK, out=empty, where=defined_MRK > 0)
+    _check(correct_VN, category_P, metrics, values, among_P)
+    _check_groups(values, group_count(correct_VN.shape[1], bootstrap), len(category_P))
+    chosen_P = np.arange(len(category_P)) if among_P is None else np.flatnonzero(among_P)
+    pairs_K = np.bincount(category_P[chosen_P], minlength=len(CATEGORIES))
+    defined_MRK, totals_MRK = _resampled_totals(correct_VN, category_P, metrics, values, chosen_P, bootstrap)
+    means_MRK = quotient(totals_MRK, defined_MRK)
     result = []
     for k in np.flatnonzero(pairs_K):
         for m, name in enumerate([*metrics, *values]):
@@ -132,7 +146,8 @@ def _resampled_totals(
     correct_VN: NDArray[np.bool_],
     category_P: NDArray[np.int8],
     metrics: Sequence[str],
-    values: Mapping[str, NDArray[np.float64]],
+    values: Mapping[str, Value],
+    chosen_P: NDArray[np.int64],
     bootstrap: Bootstrap,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Weight of the pairs that have a value, and weighted sum of their values: (M, R + 1, K) each."""
@@ -140,17 +155,29 @@ def _resampled_totals(
     totals_MRK = np.zeros_like(weights_MRK)
     draws = _draw(correct_VN, bootstrap)
     a, b = pair_indices(len(correct_VN))
-    for start in range(0, len(category_P), _PAIRS_AT_ONCE):
-        chunk = slice(start, start + _PAIRS_AT_ONCE)
-        given = [np.asarray(value_P, dtype=np.float64)[chunk] for value_P in values.values()]
+    for start in range(0, len(chosen_P), _PAIRS_AT_ONCE):
+        chunk = chosen_P[start : start + _PAIRS_AT_ONCE]
+        given = [_resampled_value(draws, value, chunk) for value in values.values()]
+        category = np.ascontiguousarray(category_P[chunk], dtype=np.int8)
         for r, (weight_P, counts) in enumerate(_resampled_counts(draws, a[chunk], b[chunk])):
-            for m, value_P in enumerate([*(PAIR_METRICS[name](counts) for name in metrics), *given]):
-                defined = ~np.isnan(value_P)
-                weight = weight_P * defined
-                total = weight * np.where(defined, value_P, 0)
-                weights_MRK[m, r] += np.bincount(category_P[chunk], weight, len(CATEGORIES))
-                totals_MRK[m, r] += np.bincount(category_P[chunk], total, len(CATEGORIES))
+            computed = [PAIR_METRICS[name](counts) for name in metrics]
+            for m, value_P in enumerate([*computed, *(value_RP[r % len(value_RP)] for value_RP in given)]):
+                _add(value_P, weight_P, category, weights_MRK[m, r], totals_MRK[m, r])
     return weights_MRK, totals_MRK
+
+
+@compiled
+def _add(
+    value_P: NDArray[np.float64],
+    weight_P: NDArray[np.float64],
+    category_P: NDArray[np.int8],
+    weights_K: NDArray[np.float64],
+    totals_K: NDArray[np.float64],
+) -> None:
+    for p in range(len(value_P)):
+        if not np.isnan(value_P[p]):
+            weights_K[category_P[p]] += weight_P[p]
+            totals_K[category_P[p]] += weight_P[p] * value_P[p]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -161,41 +188,39 @@ class _Draws:
     groups: NDArray[np.float64]  # (R + 1, G) multiplicities
     examples: NDArray[np.int64]  # (R + 1,) examples drawn
     correct: NDArray[np.int64]  # (R + 1, V) examples drawn that the variant gets right
-    blocks: list[NDArray[np.bool_]]  # (V, examples of a group) which are right, for each group
+    blocks: list[NDArray[np.float32]]  # (V, examples of a group) 1 where right, for each group
 
 
 def _draw(correct_VN: NDArray[np.bool_], bootstrap: Bootstrap) -> _Draws:
-    variants, examples = correct_VN.shape
-    groups = min(bootstrap.groups, examples)
-    blocks = [correct_VN[:, group::groups] for group in range(groups)]
-    rng = np.random.default_rng(bootstrap.seed)
-    drawn_variants = _multiplicities(rng, variants, bootstrap.resamples)
-    drawn_groups = _multiplicities(rng, groups, bootstrap.resamples)
+    groups = group_count(correct_VN.shape[1], bootstrap)
+    drawn_groups = group_multiplicities(groups, bootstrap)
     return _Draws(
-        variants=drawn_variants,
+        variants=variant_multiplicities(len(correct_VN), bootstrap),
         groups=drawn_groups,
-        examples=_drawn_sums(drawn_groups, [block.shape[1] for block in blocks]),
-        correct=_drawn_sums(drawn_groups, [np.count_nonzero(block, axis=1) for block in blocks]),
-        blocks=blocks,
+        examples=_drawn_counts(drawn_groups, group_sums(np.ones(correct_VN.shape[1]), groups)),
+        correct=_drawn_counts(drawn_groups, group_sums(correct_VN, groups)),
+        blocks=[correct_VN[:, group::groups].astype(np.float32) for group in range(groups)],
     )
 
 
-def _multiplicities(rng: np.random.Generator, size: int, resamples: int) -> NDArray[np.float64]:
-    drawn = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
-    return np.concatenate([np.ones((1, size)), drawn])
+def _drawn_counts(drawn_RG: NDArray[np.float64], counts_GP: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Counts over the drawn groups: (R + 1, ...). In float64, which is fast, and exact for counts."""
+    return (drawn_RG @ counts_GP).astype(np.int64)
 
 
-def _drawn_sums(drawn_RG: NDArray[np.float64], sums_G: Sequence[NDArray[np.int64] | int]) -> NDArray[np.int64]:
-    """Sums over the drawn groups: (R + 1, ...). In float64, which is fast, and exact for counts."""
-    return (drawn_RG @ np.array(sums_G, dtype=np.float64)).astype(np.int64)
+def _resampled_value(draws: _Draws, value: Value, chunk: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Values of some pairs on each resample: (R + 1, pairs), or (1, pairs) where they are always the same."""
+    if not isinstance(value, GroupedValue):
+        return np.asarray(value, dtype=np.float64)[np.newaxis, chunk]
+    examples = value.examples_GP if value.examples_GP.shape[1] == 1 else value.examples_GP[:, chunk]
+    return quotient(draws.groups @ value.sums_GP[:, chunk], draws.groups @ examples)
 
 
 def _resampled_counts(
     draws: _Draws, a: NDArray[np.int32], b: NDArray[np.int32]
 ) -> Iterator[tuple[NDArray[np.float64], PairCounts]]:
     """Weight and joint outcomes of some pairs, resample by resample."""
-    both_GP = [np.count_nonzero(block[a] & block[b], axis=1) for block in draws.blocks]
-    for r, both_correct in enumerate(_drawn_sums(draws.groups, both_GP)):
+    for r, both_correct in enumerate(_drawn_counts(draws.groups, _both_correct(draws.blocks, a, b))):
         correct_a, correct_b = draws.correct[r, a], draws.correct[r, b]
         examples = int(draws.examples[r])
         yield (
@@ -215,16 +240,27 @@ def _resampled_counts(
         )
 
 
+def _both_correct(blocks: list[NDArray[np.float32]], a: NDArray[np.int32], b: NDArray[np.int32]) -> NDArray[np.float64]:
+    """How often both are right in each group: (G, pairs). A product of matrices, exact below 2**24 examples."""
+    rows, columns = slice(a.min(), a.max() + 1), slice(b.min(), None)
+    both_GP = np.empty((len(blocks), len(a)))
+    for group, block in enumerate(blocks):
+        both_GP[group] = (block[rows] @ block[columns].T)[a - rows.start, b - columns.start]
+    return both_GP
+
+
 def _check(
     correct_VN: NDArray[np.bool_],
     category_P: NDArray[np.int8],
     metrics: Sequence[str],
-    values: Mapping[str, NDArray[np.float64]],
+    values: Mapping[str, Value],
+    among_P: NDArray[np.bool_] | None,
 ) -> None:
     if correct_VN.ndim != 2 or correct_VN.size == 0:
         raise ValueError(f"correct: expected (V, N) with variants and examples, got shape {correct_VN.shape}")
     pairs = len(correct_VN) * (len(correct_VN) - 1) // 2
-    shapes = {"category": category_P.shape, **{name: value_P.shape for name, value_P in values.items()}}
+    shapes = {"category": category_P.shape} | ({} if among_P is None else {"among": among_P.shape})
+    shapes |= {name: value.shape for name, value in values.items() if not isinstance(value, GroupedValue)}
     for name, shape in shapes.items():
         if shape != (pairs,):
             raise ValueError(f"{name}: expected shape ({pairs},), one for each pair, got {shape}")
@@ -235,3 +271,15 @@ def _check(
     unknown = [name for name in metrics if name not in OUTCOME_METRICS]
     if unknown:
         raise ValueError(f"metrics: expected some of {', '.join(OUTCOME_METRICS)}, got {unknown[0]!r}")
+
+
+def _check_groups(values: Mapping[str, Value], groups: int, pairs: int) -> None:
+    for name, value in values.items():
+        if not isinstance(value, GroupedValue):
+            continue
+        sums, examples = value.sums_GP.shape, value.examples_GP.shape
+        if sums != (groups, pairs) or examples not in ((groups, pairs), (groups, 1)):
+            raise ValueError(
+                f"{name}: expected sums ({groups}, {pairs}) and examples the same or ({groups}, 1), "
+                f"got {sums} and {examples}; group_count tells the number of groups"
+            )

@@ -1,17 +1,24 @@
-"""Joint outcomes of every pair of variants, from bit-packed correctness.
+"""Joint outcomes of every pair of variants, from bit planes of their predictions.
 
-Dimensions: `V` variants, `N` examples, `P` pairs in the order of `pairs.pair_indices`.
+Dimensions: `V` variants, `N` examples, `P` pairs in the order of `pairs.pair_indices`, `R` rows: variants that are
+compared with `C` columns, all variants from a first one on.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from itertools import product
+from typing import Any
 
-import numkong
 import numpy as np
-from numpy.typing import NDArray
+from numba.extending import intrinsic
+from numpy.typing import ArrayLike, NDArray
 
 from overlap_analysis.compiled import compiled
-from overlap_analysis.pairs import PairBlock, merge_blocks, pair_indices
+from overlap_analysis.packed import WORD_EXAMPLES, PackedPredictions, pack_predictions
+from overlap_analysis.pairs import PairBlock, merge_blocks
+
+_TILE_ROWS, _TILE_COLUMNS = 128, 256  # the blocks of so many rows stay in the second-level cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -35,45 +42,111 @@ class PairCounts(PairBlock):
     same_prediction: NDArray[np.int64]
 
 
-def count_pairs(predictions_VN: NDArray[np.int32], labels_N: NDArray[np.int32]) -> PairCounts:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class JointCounts:
+    """What R variants share with each of the variants `first`, `first` + 1, ..., V - 1.
+
+    Attributes:
+        both_correct_RC: (R, V - first) int32, examples that both get right.
+        same_prediction_RC: (R, V - first) int32, examples on which both predict the same class, right or wrong.
+        first: the variant of column 0.
+    """
+
+    both_correct_RC: NDArray[np.int32]
+    same_prediction_RC: NDArray[np.int32]
+    first: int
+
+
+def joint_counts(packed: PackedPredictions, rows_R: ArrayLike, *, first: int = 0, threads: int = 1) -> JointCounts:
+    """Count what some variants share with all from `first` on: new variants with all, or a block of rows.
+
+    Args:
+        packed: predictions of all variants.
+        rows_R: indices of variants, in any order; a variant may be its own column.
+        first: first column.
+        threads: how many tiles are counted at a time; the result does not depend on it.
+
+    Returns:
+        Exact counts. Those of disjoint blocks of examples add up.
+
+    Raises:
+        IndexError: a row or `first` is no index of a variant; `first` may be their number.
+    """
+    rows_R = np.atleast_1d(np.asarray(rows_R, dtype=np.int64))
+    if not 0 <= first <= packed.variants:
+        raise IndexError(f"first: expected 0 to {packed.variants}, got {first}")
+    if len(rows_R) and not 0 <= rows_R.min() <= rows_R.max() < packed.variants:
+        raise IndexError(f"rows: expected variants 0 to {packed.variants - 1}, got {rows_R.min()} to {rows_R.max()}")
+    shape = (len(rows_R), packed.variants - first)
+    both_RC, same_RC = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+
+    def count_tile(tile: tuple[range, range]) -> None:
+        rows, columns = tile
+        _count_tile(
+            packed.planes_BV4W, rows_R, first, rows.start, rows.stop, columns.start, columns.stop, both_RC, same_RC
+        )
+
+    def add_rare(rows: range) -> None:
+        _add_rare(
+            packed.members_M,
+            packed.group_starts_G,
+            packed.groups_M,
+            packed.variant_starts_V,
+            rows_R,
+            first,
+            rows.start,
+            rows.stop,
+            same_RC,
+        )
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(count_tile, product(_ranges(shape[0], _TILE_ROWS), _ranges(shape[1], _TILE_COLUMNS))))
+        list(pool.map(add_rare, _ranges(shape[0], _TILE_ROWS // threads + 1)))
+    return JointCounts(both_correct_RC=both_RC, same_prediction_RC=same_RC, first=first)
+
+
+def counts_of_rows(packed: PackedPredictions, start: int, stop: int, *, threads: int = 1) -> PairCounts:
+    """Joint outcomes of the pairs a < b with start <= a < stop, in pair order.
+
+    Args:
+        packed: predictions of all variants.
+        start: first a.
+        stop: one past the last a; the last variant is an a without pairs.
+        threads: as in `joint_counts`.
+
+    Raises:
+        IndexError: `start` or `stop` is no index of a variant, or past the last one.
+    """
+    if not 0 <= start <= stop <= packed.variants:
+        raise IndexError(f"expected 0 <= start <= stop <= {packed.variants}, got {start} and {stop}")
+    # Narrow blocks of rows, because what lies below the diagonal in each is counted for nothing.
+    parts = [
+        _counts_of_block(packed, start + rows.start, start + rows.stop, threads)
+        for rows in _ranges(stop - start, _TILE_ROWS)
+    ]
+    if not parts:
+        return _counts_of_block(packed, start, start, threads)
+    names = [field.name for field in fields(PairCounts) if field.name != "examples"]
+    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+
+def count_pairs(predictions_VN: ArrayLike, labels_N: ArrayLike, *, threads: int = 1) -> PairCounts:
     """Count the joint outcomes of every pair of variants over the same examples.
 
     Args:
         predictions_VN: predicted classes; a negative class is an unknown prediction, which is wrong and the
             same as no other prediction, another unknown one included.
         labels_N: true classes, never negative.
+        threads: as in `pack_predictions` and `joint_counts`.
 
     Returns:
         Exact counts; those of disjoint blocks of examples add up with `merge_counts`.
 
     Raises:
-        ValueError: the shapes do not fit, or a label is negative.
+        ValueError: the shapes or the types do not fit, a label is negative, or a class is too large.
     """
-    predictions_VN, labels_N = np.asarray(predictions_VN), np.asarray(labels_N)
-    if predictions_VN.ndim != 2 or labels_N.shape != predictions_VN.shape[1:]:
-        raise ValueError(
-            f"expected predictions (V, N) and labels (N,), got {predictions_VN.shape} and {labels_N.shape}"
-        )
-    if np.any(labels_N < 0):
-        where = int(np.argmax(labels_N < 0))
-        raise ValueError(f"labels[{where}]: expected a class of at least 0, got {labels_N[where]}")
-    correct_VN = predictions_VN == labels_N
-    a, b = pair_indices(len(correct_VN))
-    differ = _count_differences(correct_VN)[a, b]
-    correct_V = np.count_nonzero(correct_VN, axis=1)
-    both_correct = (correct_V[a] + correct_V[b] - differ) // 2
-    same = _count_same(predictions_VN)
-    return PairCounts(
-        a=a,
-        b=b,
-        examples=correct_VN.shape[1],
-        both_correct=both_correct,
-        only_a_correct=correct_V[a] - both_correct,
-        only_b_correct=correct_V[b] - both_correct,
-        both_wrong=correct_VN.shape[1] - both_correct - differ,
-        both_wrong_same_class=same - both_correct,
-        same_prediction=same,
-    )
+    packed = pack_predictions(predictions_VN, labels_N, threads=threads)
+    return counts_of_rows(packed, 0, packed.variants, threads=threads)
 
 
 def merge_counts(parts: Sequence[PairCounts]) -> PairCounts:
@@ -85,26 +158,153 @@ def merge_counts(parts: Sequence[PairCounts]) -> PairCounts:
     return merge_blocks(parts)
 
 
-def _count_differences(correct_VN: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Hamming distances of the correctness bits: (V, V) int64, of which the upper triangle is valid."""
-    bits = np.ascontiguousarray(np.packbits(correct_VN, axis=1))  # packbits keeps a transposed layout
-    return np.asarray(numkong.hammings_symmetric(bits, dtype="uint1")).astype(np.int64)
+def row_blocks(variants: int, *, pairs: int) -> list[range]:
+    """Consecutive ranges of the a of all pairs a < b, of at most `pairs` pairs each or of a single row.
+
+    >>> row_blocks(5, pairs=6)
+    [range(0, 1), range(1, 3), range(3, 5)]
+    """
+    blocks, start, held = [], 0, 0
+    for row in range(variants):
+        size = variants - 1 - row
+        if row > start and held + size > pairs:
+            blocks.append(range(start, row))
+            start, held = row, 0
+        held += size
+    return [*blocks, range(start, variants)] if variants else []
+
+
+def _ranges(size: int, step: int) -> list[range]:
+    return [range(start, min(start + step, size)) for start in range(0, size, step)]
+
+
+def _counts_of_block(packed: PackedPredictions, start: int, stop: int, threads: int) -> PairCounts:
+    joint = joint_counts(packed, np.arange(start, stop), first=start, threads=threads)
+    above_RC = np.arange(packed.variants - start) > np.arange(stop - start)[:, np.newaxis]
+    a, b = (index.astype(np.int32) + np.int32(start) for index in np.nonzero(above_RC))
+    both_correct, same_prediction = joint.both_correct_RC[above_RC], joint.same_prediction_RC[above_RC]
+    return shared_counts(packed, a, b, both_correct=both_correct, same_prediction=same_prediction)
+
+
+def shared_counts(
+    packed: PackedPredictions,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    *,
+    both_correct: NDArray[np.integer],
+    same_prediction: NDArray[np.integer],
+) -> PairCounts:
+    """Joint outcomes of any pairs, from what the two of each share; see `JointCounts`."""
+    both_correct, same_prediction = both_correct.astype(np.int64), same_prediction.astype(np.int64)
+    correct_a, correct_b = packed.correct_V[a], packed.correct_V[b]
+    return PairCounts(
+        a=a,
+        b=b,
+        examples=packed.examples,
+        both_correct=both_correct,
+        only_a_correct=correct_a - both_correct,
+        only_b_correct=correct_b - both_correct,
+        both_wrong=packed.examples - correct_a - correct_b + both_correct,
+        both_wrong_same_class=same_prediction - both_correct,
+        same_prediction=same_prediction,
+    )
+
+
+@intrinsic
+def _popcount(_: Any, word: Any) -> tuple[Any, Any]:  # noqa: ANN401 - types of the compiler
+    """Number of ones in a uint64, as one instruction, which the loop around it turns into a vector's."""
+    return word(word), lambda _context, builder, _signature, arguments: builder.ctpop(arguments[0])
 
 
 @compiled
-def _count_same(predictions_VN: NDArray[np.int32]) -> NDArray[np.int64]:
-    variants, examples = predictions_VN.shape
-    same_P = np.zeros(variants * (variants - 1) // 2, dtype=np.int64)
-    block = 2048  # rows of a block stay in the cache while every pair of them is compared
-    for start in range(0, examples, block):
-        pair = 0
-        for a in range(variants):
-            row_a = predictions_VN[a, start : start + block]
-            for b in range(a + 1, variants):
-                row_b = predictions_VN[b, start : start + block]
-                same = 0
-                for n in range(len(row_a)):
-                    same += (row_a[n] == row_b[n]) & (row_a[n] >= 0)
-                same_P[pair] += same
-                pair += 1
-    return same_P
+def _count_tile(
+    planes_BV4W: NDArray[np.uint64],
+    rows_R: NDArray[np.int64],
+    first: int,
+    row: int,
+    row_stop: int,
+    column: int,
+    column_stop: int,
+    both_RC: NDArray[np.int32],
+    same_RC: NDArray[np.int32],
+) -> None:
+    """Add the counts of a tile, rare classes left out. Two rows meet two columns at a time, which halves the reading."""
+    blocks, _, _, words = planes_BV4W.shape
+    slots = words * WORD_EXAMPLES
+    for block in range(blocks):
+        for c in range(column, column_stop, 2):
+            d = min(c + 1, column_stop - 1)
+            for r in range(row, row_stop, 2):
+                s = min(r + 1, row_stop - 1)
+                counts = _compare(
+                    planes_BV4W[block, rows_R[r]],
+                    planes_BV4W[block, rows_R[s]],
+                    planes_BV4W[block, first + c],
+                    planes_BV4W[block, first + d],
+                )
+                both_RC[r, c] += slots - counts[0]
+                same_RC[r, c] += slots - counts[1]
+                if d > c:
+                    both_RC[r, d] += slots - counts[2]
+                    same_RC[r, d] += slots - counts[3]
+                if s > r:
+                    both_RC[s, c] += slots - counts[4]
+                    same_RC[s, c] += slots - counts[5]
+                if d > c and s > r:
+                    both_RC[s, d] += slots - counts[6]
+                    same_RC[s, d] += slots - counts[7]
+
+
+@compiled
+def _compare(
+    a_4W: NDArray[np.uint64], b_4W: NDArray[np.uint64], c_4W: NDArray[np.uint64], d_4W: NDArray[np.uint64]
+) -> tuple[int, int, int, int, int, int, int, int]:
+    """On how many places one is wrong, and on how many the codes differ or are 15: of a with c and d, b with c and d."""
+    wrong_ac, wrong_ad, wrong_bc, wrong_bd = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+    other_ac, other_ad, other_bc, other_bd = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+    for w in range(a_4W.shape[1]):
+        a0, a1, a2, a3 = a_4W[0, w], a_4W[1, w], a_4W[2, w], a_4W[3, w]
+        b0, b1, b2, b3 = b_4W[0, w], b_4W[1, w], b_4W[2, w], b_4W[3, w]
+        c0, c1, c2, c3 = c_4W[0, w], c_4W[1, w], c_4W[2, w], c_4W[3, w]
+        d0, d1, d2, d3 = d_4W[0, w], d_4W[1, w], d_4W[2, w], d_4W[3, w]
+        rare_a, rare_b = a0 & a1 & a2 & a3, b0 & b1 & b2 & b3
+        wrong_ac += _popcount(a2 | a3 | c2 | c3)
+        wrong_ad += _popcount(a2 | a3 | d2 | d3)
+        wrong_bc += _popcount(b2 | b3 | c2 | c3)
+        wrong_bd += _popcount(b2 | b3 | d2 | d3)
+        other_ac += _popcount(rare_a | (a0 ^ c0) | (a1 ^ c1) | (a2 ^ c2) | (a3 ^ c3))
+        other_ad += _popcount(rare_a | (a0 ^ d0) | (a1 ^ d1) | (a2 ^ d2) | (a3 ^ d3))
+        other_bc += _popcount(rare_b | (b0 ^ c0) | (b1 ^ c1) | (b2 ^ c2) | (b3 ^ c3))
+        other_bd += _popcount(rare_b | (b0 ^ d0) | (b1 ^ d1) | (b2 ^ d2) | (b3 ^ d3))
+    return (
+        np.int64(wrong_ac),
+        np.int64(other_ac),
+        np.int64(wrong_ad),
+        np.int64(other_ad),
+        np.int64(wrong_bc),
+        np.int64(other_bc),
+        np.int64(wrong_bd),
+        np.int64(other_bd),
+    )
+
+
+@compiled
+def _add_rare(
+    members_M: NDArray[np.int32],
+    group_starts_G: NDArray[np.int64],
+    groups_M: NDArray[np.int32],
+    variant_starts_V: NDArray[np.int64],
+    rows_R: NDArray[np.int64],
+    first: int,
+    row: int,
+    row_stop: int,
+    same_RC: NDArray[np.int32],
+) -> None:
+    """Add what some rows share with columns in the groups of rare classes."""
+    for r in range(row, row_stop):
+        v = rows_R[r]
+        for group in groups_M[variant_starts_V[v] : variant_starts_V[v + 1]]:
+            at = group_starts_G[group + 1] - 1
+            while at >= group_starts_G[group] and members_M[at] >= first:
+                same_RC[r, members_M[at] - first] += 1
+                at -= 1

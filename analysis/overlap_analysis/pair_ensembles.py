@@ -1,9 +1,6 @@
-"""Exact accuracy of every two-model ensemble, by the mean of calibrated probabilities.
+"""Exact accuracy of every two-model ensemble, and what it adds to its members.
 
 Dimensions: `V` variants, `N` examples, `C` classes, `P` pairs in the order of `pairs.pair_indices`.
-
-On the integer grid the mean of two members is right unless a rival class has a larger sum than the label, or
-an equal one and a lower index: the rule of an arg-max that takes the lowest class.
 """
 
 from collections.abc import Sequence
@@ -12,10 +9,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from overlap_analysis.compiled import compiled
-from overlap_analysis.pairs import PairBlock, merge_blocks, pair_indices
-from overlap_analysis.probabilities import check_grid
+from overlap_analysis.contenders import contenders_of_grid
+from overlap_analysis.ensemble_kernels import LENGTH
+from overlap_analysis.ensemble_sums import (
+    EnsembleSums,
+    Rule,
+    Undecided,
+    counted_places,
+    mean_is_right,
+    merge_sums,
+    settle,
+    sum_ensembles,
+)
+from overlap_analysis.pairs import PairBlock, merge_blocks
+from overlap_analysis.probabilities import check_labels
 from overlap_analysis.uncertainty import wilson_interval
+
+_PAIR_EXAMPLES = 2**26  # counted at once, as all of them may need dense rows
+_DENSE_ROWS = 1024  # compared at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -33,7 +44,7 @@ class EnsembleCounts(PairBlock):
         both_wrong: (P,) int64.
         both_wrong_rescued: (P,) int64, of those, the ensemble is right.
         both_right: (P,) int64.
-        both_right_lost: (P,) int64, of those, the ensemble is wrong; never, with the mean of probabilities.
+        both_right_lost: (P,) int64, of those, the ensemble is wrong; never, by any of the rules.
     """
 
     a_correct: NDArray[np.int64]
@@ -69,12 +80,15 @@ class EnsembleMetrics:
     conversion_rate: NDArray[np.float64]
 
 
-def count_pair_ensembles(grid_VNC: NDArray[np.int32], labels_N: NDArray[np.int32]) -> EnsembleCounts:
-    """Count how often the mean probability of each pair of variants is right.
+def count_pair_ensembles(
+    grid_VNC: NDArray[np.int32], labels_N: NDArray[np.integer], *, rule: Rule = "mean_probability"
+) -> EnsembleCounts:
+    """Count how often each pair of variants is right as an ensemble.
 
     Args:
-        grid_VNC: probabilities in units of 2**-30, see `probability_grid`. Any memory layout.
+        grid_VNC: scores, see `contenders.Contenders`; of log-probabilities for the rule mean_logit. Any memory layout.
         labels_N: true classes.
+        rule: how two members are combined, see `ensemble_sums`.
 
     Returns:
         Exact counts; those of disjoint blocks of examples add up with `merge_ensemble_counts`.
@@ -82,25 +96,51 @@ def count_pair_ensembles(grid_VNC: NDArray[np.int32], labels_N: NDArray[np.int32
     Raises:
         ValueError: the shapes, the type or the values do not fit.
     """
-    classes_N = check_grid(grid_VNC, labels_N)
-    label_VN, rival_VN, correct_VN = _strengths(grid_VNC, classes_N)
-    outcomes_P32 = _count_outcomes(grid_VNC, classes_N, label_VN, rival_VN, correct_VN)
-    wrong_P3, right_P3 = outcomes_P32[:, :, 0], outcomes_P32[:, :, 1]
-    a, b = pair_indices(len(grid_VNC))
-    correct_V = np.count_nonzero(correct_VN, axis=1)
+    if grid_VNC.ndim != 3:
+        raise ValueError(f"grid: expected (V, N, C), got shape {grid_VNC.shape}")
+    variants, examples, classes = grid_VNC.shape
+    classes_N = check_labels(labels_N, examples=examples, classes=classes)
+    size = max(LENGTH, _PAIR_EXAMPLES // max(1, variants * (variants - 1) // 2))
+    parts = []
+    for start in range(0, max(1, examples), size):
+        block_VNC, block_N = grid_VNC[:, start : start + size], classes_N[start : start + size]
+        sums, undecided = sum_ensembles(contenders_of_grid(block_VNC, block_N), block_N, rule)
+        parts.append(settle(sums, undecided, _decide(block_VNC, block_N, undecided)))
+    return ensemble_counts(merge_sums(parts))
+
+
+def ensemble_counts(sums: EnsembleSums) -> EnsembleCounts:
+    """The counts of the pairs a < b that sums hold, in pair order.
+
+    Raises:
+        ValueError: something is left to be settled.
+    """
+    if sums.undecided:
+        raise ValueError(f"sums: {sums.undecided} undecided are left; settle them with dense rows first")
+    places = np.nonzero(counted_places(sums))
+    row, column = sums.rows_R[places[0]], places[1] + sums.first
+    a, b = np.minimum(row, column), np.maximum(row, column)
+    order = np.lexsort((b, a))
+    a, b = a[order].astype(np.int32), b[order].astype(np.int32)
+    both_right, of_one, of_none = (
+        sums_RW[places][order].astype(np.int64)
+        for sums_RW in (sums.both_right_RW, sums.right_of_one_RW, sums.right_of_none_RW)
+    )
+    a_correct, b_correct = sums.correct_V[a], sums.correct_V[b]
+    one_right = a_correct + b_correct - 2 * both_right
     return EnsembleCounts(
         a=a,
         b=b,
-        examples=len(classes_N),
-        a_correct=correct_V[a],
-        b_correct=correct_V[b],
-        correct=right_P3.sum(axis=1),
-        one_right=wrong_P3[:, 1] + right_P3[:, 1],
-        one_right_converted=right_P3[:, 1],
-        both_wrong=wrong_P3[:, 0] + right_P3[:, 0],
-        both_wrong_rescued=right_P3[:, 0],
-        both_right=wrong_P3[:, 2] + right_P3[:, 2],
-        both_right_lost=wrong_P3[:, 2],
+        examples=sums.examples,
+        a_correct=a_correct,
+        b_correct=b_correct,
+        correct=both_right + of_one + of_none,
+        one_right=one_right,
+        one_right_converted=of_one,
+        both_wrong=sums.examples - both_right - one_right,
+        both_wrong_rescued=of_none,
+        both_right=both_right,
+        both_right_lost=np.zeros_like(both_right),
     )
 
 
@@ -141,63 +181,11 @@ def ensemble_metrics(counts: EnsembleCounts, *, level: float = 0.95) -> Ensemble
     )
 
 
-@compiled
-def _strengths(
-    grid_VNC: NDArray[np.int32], labels_N: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.bool_]]:
-    """Grid value of the label, of its strongest rival (-1 without one), and whether the variant is right."""
-    variants, examples, classes = grid_VNC.shape
-    label_VN = np.empty((variants, examples), dtype=np.int32)
-    rival_VN = np.empty((variants, examples), dtype=np.int32)
-    correct_VN = np.empty((variants, examples), dtype=np.bool_)
-    for v in range(variants):
-        for n in range(examples):
-            row, y = grid_VNC[v, n], labels_N[n]
-            before, after = np.int32(-1), np.int32(-1)
-            for j in range(y):
-                before = max(before, row[j])
-            for j in range(y + 1, classes):
-                after = max(after, row[j])
-            label_VN[v, n] = row[y]
-            rival_VN[v, n] = max(before, after)
-            correct_VN[v, n] = row[y] > before and row[y] >= after
-    return label_VN, rival_VN, correct_VN
-
-
-@compiled
-def _count_outcomes(
-    grid_VNC: NDArray[np.int32],
-    labels_N: NDArray[np.int64],
-    label_VN: NDArray[np.int32],
-    rival_VN: NDArray[np.int32],
-    correct_VN: NDArray[np.bool_],
-) -> NDArray[np.int64]:
-    """(P, 3, 2) examples by members right (0, 1, 2) and ensemble right (0, 1)."""
-    variants, examples, _ = grid_VNC.shape
-    outcomes_P32 = np.zeros((variants * (variants - 1) // 2, 3, 2), dtype=np.int64)
-    block = 32  # examples whose rows of all variants stay in the cache
-    for start in range(0, examples, block):
-        pair = 0
-        for a in range(variants):
-            for b in range(a + 1, variants):
-                for n in range(start, min(start + block, examples)):
-                    label = np.int64(label_VN[a, n]) + label_VN[b, n]
-                    if label > np.int64(rival_VN[a, n]) + rival_VN[b, n]:
-                        right = 1
-                    elif label < max(rival_VN[a, n], rival_VN[b, n]):
-                        right = 0
-                    else:
-                        right = _mean_is_right(grid_VNC[a, n], grid_VNC[b, n], labels_N[n])
-                    outcomes_P32[pair, np.int64(correct_VN[a, n]) + correct_VN[b, n], right] += 1
-                pair += 1
-    return outcomes_P32
-
-
-@compiled
-def _mean_is_right(row_a_C: NDArray[np.int32], row_b_C: NDArray[np.int32], y: int) -> int:
-    """1 unless a class before the label reaches its sum, or one after it exceeds it; 0 then."""
-    label = np.int64(row_a_C[y]) + row_b_C[y]
-    for j in range(len(row_a_C)):
-        if np.int64(row_a_C[j]) + row_b_C[j] + (j < y) > label:
-            return 0
-    return 1
+def _decide(grid_VNC: NDArray[np.int32], labels_N: NDArray[np.integer], undecided: Undecided) -> NDArray[np.bool_]:
+    """(U,) whether the means that contenders leave undecided are right."""
+    right_U = np.empty(len(undecided.n), np.bool_)
+    for start in range(0, len(right_U), _DENSE_ROWS):
+        some = slice(start, start + _DENSE_ROWS)
+        a, b, n = undecided.a[some], undecided.b[some], undecided.n[some]
+        right_U[some] = mean_is_right(grid_VNC[a, n], grid_VNC[b, n], labels_N[n])
+    return right_U

@@ -31,14 +31,19 @@ class PairBlock:
 Block = TypeVar("Block", bound=PairBlock)
 
 
-def pair_indices(variants: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """First and second variant of every pair, in pair order.
+def pair_indices(variants: int, rows: range | None = None) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """First and second variant of every pair, in pair order; of those whose first variant is one of some rows.
 
     >>> [index.tolist() for index in pair_indices(3)]
     [[0, 0, 1], [1, 2, 2]]
+    >>> [index.tolist() for index in pair_indices(4, range(1, 3))]
+    [[1, 1, 2], [2, 3, 3]]
     """
-    a, b = np.triu_indices(variants, k=1)
-    return a.astype(np.int32), b.astype(np.int32)
+    chosen = np.arange(variants, dtype=np.int32) if rows is None else np.arange(rows.start, rows.stop, dtype=np.int32)
+    a = np.repeat(chosen, variants - 1 - chosen)
+    starts = np.cumsum(variants - 1 - chosen) - (variants - 1 - chosen)
+    b = np.arange(len(a), dtype=np.int32) - np.repeat(starts, variants - 1 - chosen).astype(np.int32) + a + 1
+    return a, b.astype(np.int32)
 
 
 def merge_blocks(parts: Sequence[Block]) -> Block:

@@ -6,8 +6,7 @@ Dimensions: `V` variants, `N` examples, `C` classes.
 import numpy as np
 from numpy.typing import NDArray
 
-GRID = 2**30
-"""One, on the grid. Sums of grid values are integers: no order of summation changes an ensemble."""
+from overlap_analysis.scores import GRID, probability_scores
 
 Logits = NDArray[np.floating]
 
@@ -48,9 +47,10 @@ def probability_grid(logits_NC: Logits, *, temperature: float) -> NDArray[np.int
     Raises:
         ValueError: as `calibrated_probabilities`.
     """
-    grid_NC = calibrated_probabilities(logits_NC, temperature=temperature)
-    grid_NC *= GRID
-    return np.rint(grid_NC, out=grid_NC).astype(np.int32)
+    check_temperature(temperature)
+    centered_NC = centered_logits(logits_NC)
+    log_partition_N = np.log(np.exp(centered_NC / temperature).sum(axis=1))
+    return probability_scores(centered_NC, log_partition_N, temperature=temperature)
 
 
 def centered_logits(logits_NC: Logits) -> NDArray[np.float64]:

@@ -2,7 +2,8 @@
 
 import contextlib
 import fnmatch
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -11,27 +12,34 @@ import polars as pl
 from numpy.typing import NDArray
 
 from overlap import tables
-from overlap.blocks import Block, Blocks, LocalBlocks, plan_blocks
+from overlap.blocks import Block, BlockPlan, Blocks, LocalBlocks, plan_blocks
 from overlap.errors import ArgumentError
-from overlap.outcomes import Outcomes, indices_of, read_outcomes
+from overlap.outcomes import Outcomes, indices_of, only, read_outcomes
+from overlap.pairwise.comparison import comparison_tables
+from overlap.pairwise.costs import Work, choose
+from overlap.pairwise.earlier import GROUPS_TABLE, known_ensembles, known_pairs
+from overlap.pairwise.ensemble_rows import GROUPED, Counted, Request, count_ensembles, ensemble_frames
+from overlap.pairwise.ensemble_sums import Method
+from overlap.pairwise.pair_rows import Labels, labels_of, pair_frames, pair_work
 from overlap.published import with_published
 from overlap.standing import choose_dataset
-from overlap.store import Store
+from overlap.store import Outputs, Store
+from overlap.tasks import LocalTasks, Tasks
 from overlap_analysis import (
-    EnsembleCounts,
-    PairCounts,
-    category_means,
-    count_pair_ensembles,
-    count_pairs,
+    DEFAULT_BOOTSTRAP,
+    RULES,
+    Rule,
     ensemble_correct,
-    ensemble_metrics,
     greedy_counts,
     greedy_path,
-    merge_ensemble_counts,
+    group_count,
+    pack_predictions,
     selection_mask,
 )
 
-PAIR_EXAMPLES_WORTH_RAY = 2e9  # about 25 s of one core; starting a local Ray takes about 10 s
+ROWS_HELD = 2_000_000  # of a table; larger ones are written and not kept in memory
+PAIRS_WITH_INTERVALS = 5_000_000
+VARIANTS_GROUPED = 512  # more would take gigabytes to resample examples of ensembles
 
 
 class Kind(StrEnum):
@@ -51,14 +59,23 @@ class Where(StrEnum):
     INPROCESS = "inprocess"
 
 
+class Calibration(StrEnum):
+    """Whether logits are divided by the temperature of the calibration split; `BOTH` for ensembles with and without."""
+
+    SPLIT = "split"
+    NONE = "none"
+    BOTH = "both"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What a user may choose.
 
     `selection` is the share of examples that choose the greedy ensemble, the rest evaluates it; 1
     chooses on all, and nothing is left to evaluate on. `candidates` is a glob over variant names.
-    `calibrated` divides logits by the temperature fitted on the calibration split. `published` are the
-    accuracies that others have published, by the weights' names.
+    `rules` are those of the two-model ensembles. `intervals` says whether pairs get them; None leaves them out
+    where there are millions. `memory_bytes` bounds what is held at once. `published` are the accuracies that
+    others have published, by the weights' names.
     """
 
     steps: int = 25
@@ -66,10 +83,28 @@ class Options:
     seed: int = 0
     start: tuple[str, ...] = ()
     candidates: str = "*"
-    calibrated: bool = True
+    calibration: Calibration = Calibration.SPLIT
+    rules: tuple[Rule, ...] = RULES
+    intervals: bool | None = None
+    memory_bytes: float = 2 * 2**30
     where: Where = Where.AUTO
     address: str | None = None
     published: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether what is made in one way only uses temperatures."""
+        return self.calibration is not Calibration.NONE
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The two-model ensembles to count; votes have no temperature."""
+        kinds = {Calibration.SPLIT: (True,), Calibration.NONE: (False,), Calibration.BOTH: (True, False)}
+        return tuple(
+            Method(rule=rule, calibrated=calibrated)
+            for rule in self.rules
+            for calibrated in (kinds[self.calibration] if rule != "vote" else (False,))
+        )
 
 
 DEFAULT_OPTIONS = Options()
@@ -77,12 +112,17 @@ DEFAULT_OPTIONS = Options()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Analysis:
-    """The tables that were made, by name, where they were computed and which variants are missing from them."""
+    """What was made: tables by name, and how many rows each has, those that are too large to hold included.
+
+    `missing` are the variants without a result, `notes` what could not be made of those that are there, and why.
+    """
 
     dataset: str
     tables: Mapping[str, pl.DataFrame]
+    rows: Mapping[str, int]
     missing: tuple[str, ...]
     where: Where
+    notes: tuple[str, ...] = ()
 
 
 def analyze(
@@ -94,48 +134,138 @@ def analyze(
 ) -> Analysis:
     """Computes analyses of a sweep's results and writes their tables into the store.
 
+    What an earlier analysis has counted of variants that are still the same is not counted again.
+
     Raises:
         ArgumentError: no results, or an option names what is not there.
         CorruptFileError: a stored file is damaged.
     """
     lock = store.require_lock()
     outcomes = read_outcomes(store, lock, choose_dataset(lock, dataset))
-    selected_N = selection_mask(outcomes.ids_N, fraction=options.selection, seed=options.seed)
     where = _where(outcomes, options)
-    variants = tables.variants_table(outcomes)
-    made = {"variants": with_published(variants, options.published) if options.published else variants}
-    pair_counts = count_pairs(outcomes.predictions_VN, outcomes.labels_N)
-    if Kind.PAIRS in kinds:
-        made["pairs"] = tables.pairs_table(outcomes, pair_counts)
-    with _blocks(store, outcomes, selected_N, options, where) as blocks:
-        if {Kind.ENSEMBLES, Kind.CATEGORIES} & set(kinds):
-            counts = merge_ensemble_counts(blocks.map(_count_ensembles))
-            made |= _pair_tables(outcomes, pair_counts, counts, kinds, options)
+    made = _Made(store, outcomes)
+    with _place(store, options, where) as place:
+        tasks = place.tasks
+        labels = labels_of(outcomes.variants)
+        pairs_known = known_pairs(store, outcomes)
+        request = _request(outcomes, kinds, options)
+        ensembles_known = known_ensembles(store, outcomes, request)
+        table = tables.variants_table(outcomes)
+        made.add("variants", [with_published(table, options.published) if options.published else table])
+        if Kind.PAIRS in kinds:
+            packed = pack_predictions(outcomes.predictions_VN, outcomes.labels_N, threads=tasks.threads)
+            few = _pairs(outcomes) <= PAIRS_WITH_INTERVALS
+            intervals = few if options.intervals is None else options.intervals
+            work = pair_work(packed, labels, pairs_known, intervals=intervals, threads=tasks.threads)
+            made.add("pairs", pair_frames(work, tasks))
+        if request.methods:
+            counted = count_ensembles(outcomes, store.objects.url, request, ensembles_known, tasks)
+            _add_ensembles(made, outcomes, labels, counted, kinds)
+        if Kind.CATEGORIES in kinds:
+            everyone = [
+                one for one in counted if one.method == _compared(options) and len(one.members_S) == len(labels.names)
+            ]
+            found = comparison_tables(outcomes, labels, everyone[0] if everyone else None, request.groups)
+            for name, table in found.items():
+                made.add(name, [table])
         if Kind.GREEDY in kinds:
-            made |= _greedy_tables(outcomes, blocks, options, selected_N)
-    for name, table in made.items():
-        store.write_analysis(outcomes.dataset, name, table)
-    return Analysis(dataset=outcomes.dataset, tables=made, missing=outcomes.missing, where=where)
+            _add_greedy(made, outcomes, options, place)
+    return Analysis(
+        dataset=outcomes.dataset,
+        tables=made.tables,
+        rows=made.rows,
+        missing=outcomes.missing,
+        where=where,
+        notes=(*_notes(outcomes), *made.notes),
+    )
 
 
-def _pair_tables(
-    outcomes: Outcomes,
-    pair_counts: PairCounts,
-    counts: EnsembleCounts,
-    kinds: Collection[Kind],
-    options: Options,
-) -> dict[str, pl.DataFrame]:
-    made = {}
-    if Kind.ENSEMBLES in kinds:
-        made["ensembles"] = tables.ensembles_table(outcomes, counts, calibrated=options.calibrated)
+class _Made:
+    """The tables of an analysis, each written when it is made, with the keys of the variants it speaks of."""
+
+    def __init__(self, store: Store, outcomes: Outcomes) -> None:
+        self.store, self.dataset = store, outcomes.dataset
+        self.keys = dict(zip(outcomes.names, outcomes.keys, strict=True))
+        self.tables: dict[str, pl.DataFrame] = {}
+        self.rows: dict[str, int] = {}
+        self.notes: list[str] = []
+
+    def add(self, name: str, frames: Iterable[pl.DataFrame], keys: Mapping[str, str] | None = None) -> None:
+        """Writes a table of which at least one part comes, and keeps it unless it is too large."""
+        kept: list[pl.DataFrame] = []
+        self.rows[name] = 0
+
+        def passing() -> Iterator[pl.DataFrame]:
+            for frame in frames:
+                self.rows[name] += frame.height
+                if self.rows[name] <= ROWS_HELD:
+                    kept.append(frame)
+                yield frame
+
+        self.store.write_analysis_parts(self.dataset, name, passing(), self.keys if keys is None else keys)
+        if self.rows[name] <= ROWS_HELD:
+            self.tables[name] = pl.concat(kept)
+
+
+def _request(outcomes: Outcomes, kinds: Collection[Kind], options: Options) -> Request:
+    """What to count of two-model ensembles; for the categories, at least the mean of probabilities."""
+    methods = options.methods if Kind.ENSEMBLES in kinds else ()
+    grouped = None
     if Kind.CATEGORIES in kinds:
-        categories = tables.pair_categories(outcomes, pair_counts)
-        improvement_P = ensemble_metrics(counts).improvement
-        means = category_means(
-            outcomes.correct_VN, np.array(categories, np.int8), values={"improvement": improvement_P}
+        improvement = _compared(options)
+        methods = methods if improvement in methods else (*methods, improvement)
+        grouped = improvement if len(outcomes.variants) <= VARIANTS_GROUPED else None
+    groups = group_count(len(outcomes.labels_N), DEFAULT_BOOTSTRAP)
+    return Request(methods=methods, grouped=grouped, groups=groups, memory_bytes=options.memory_bytes)
+
+
+def _compared(options: Options) -> Method:
+    """The ensembles whose improvement is compared between categories, as the paper does."""
+    return Method(rule="mean_probability", calibrated=options.calibrated)
+
+
+def _add_ensembles(
+    made: _Made, outcomes: Outcomes, labels: Labels, counted: Sequence[Counted], kinds: Collection[Kind]
+) -> None:
+    complete_V = np.array([known is Outputs.LOGITS for known in outcomes.outputs])
+    if Kind.ENSEMBLES in kinds:
+        made.add("ensembles", ensemble_frames(counted, labels, complete_V))
+    for one in counted:
+        if one.correct_PG is not None:
+            values = pl.Series(GROUPED, one.correct_PG, dtype=pl.Array(pl.Int32, one.correct_PG.shape[1]))
+            keys = {outcomes.names[v]: outcomes.keys[v] for v in one.members_S}
+            made.add(GROUPS_TABLE, [pl.DataFrame([values])], keys)
+
+
+def _add_greedy(made: _Made, outcomes: Outcomes, options: Options, place: "_Place") -> None:
+    """The greedy tables, over the variants whose probabilities are all known."""
+    complete = [v for v, known in enumerate(outcomes.outputs) if known is Outputs.LOGITS]
+    if not complete:
+        made.notes.append("no greedy selection: it needs the probabilities of all classes")
+        return
+    chosen = outcomes if len(complete) == len(outcomes.variants) else only(outcomes, complete)
+    selected_N = selection_mask(outcomes.ids_N, fraction=options.selection, seed=options.seed)
+    blocks = place.blocks(plan_blocks(chosen, selected_N, calibrated=options.calibrated))
+    for name, table in _greedy_tables(chosen, blocks, options, selected_N).items():
+        made.add(name, [table])
+
+
+def _notes(outcomes: Outcomes) -> list[str]:
+    """What is not in the tables because too little is known of some variants."""
+    top, predicted = outcomes.outputs.count(Outputs.TOP), outcomes.outputs.count(Outputs.PREDICTION)
+    notes = []
+    if top:
+        notes.append(
+            f"of {top} variants only the likeliest classes are known: their ensembles take the others for impossible "
+            "(column 'complete'), and they have no mean of logits and no place in the greedy selection"
         )
-        made["categories"] = tables.categories_table(means)
-    return made
+    if predicted:
+        notes.append(f"of {predicted} variants only the predictions are known: they vote, and are in no other ensemble")
+    return notes
+
+
+def _pairs(outcomes: Outcomes) -> int:
+    return len(outcomes.variants) * (len(outcomes.variants) - 1) // 2
 
 
 def _greedy_tables(
@@ -189,10 +319,6 @@ def _total(counts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return total
 
 
-def _count_ensembles(block: Block) -> EnsembleCounts:
-    return count_pair_ensembles(block.grid_VNC, block.labels_N)
-
-
 def _count_candidates(block: Block, picks: list[int]) -> NDArray[np.int64]:
     """(V,) right selection examples of picks and one more."""
     return greedy_counts(block.grid_VNC[:, : block.selected], block.labels_N[: block.selected], picks)
@@ -207,21 +333,30 @@ def _where(outcomes: Outcomes, options: Options) -> Where:
     if options.where is not Where.AUTO:
         return options.where
     variants, examples = outcomes.predictions_VN.shape
-    worth_it = variants * (variants - 1) / 2 * examples > PAIR_EXAMPLES_WORTH_RAY
-    return Where.RAY if worth_it else Where.INPROCESS
+    work = Work(variants=variants, pairs=_pairs(outcomes), examples=examples, methods=len(options.methods))
+    return Where.RAY if choose(work, cores=_cores(), cluster=options.address is not None).ray else Where.INPROCESS
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Place:
+    """Where an analysis is computed: this process, or a Ray."""
+
+    tasks: Tasks
+    blocks: Callable[[list[BlockPlan]], Blocks]
 
 
 @contextlib.contextmanager
-def _blocks(
-    store: Store, outcomes: Outcomes, selected_N: NDArray[np.bool_], options: Options, where: Where
-) -> Iterator[Blocks]:
-    plans = plan_blocks(outcomes, selected_N, calibrated=options.calibrated)
+def _place(store: Store, options: Options, where: Where) -> Iterator[_Place]:
     if where is Where.INPROCESS:
-        yield LocalBlocks(plans, store.objects)
+        yield _Place(tasks=LocalTasks(_cores()), blocks=lambda plans: LocalBlocks(plans, store.objects))
         return
     from overlap.ray_cluster import connected
 
     with connected(options.address):
-        from overlap.ray_analysis import RayBlocks
+        from overlap.ray_analysis import RayBlocks, RayTasks
 
-        yield RayBlocks(plans, store.objects.url)
+        yield _Place(tasks=RayTasks(), blocks=lambda plans: RayBlocks(plans, store.objects.url))

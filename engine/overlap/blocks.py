@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from overlap.outcomes import Outcomes
 from overlap.store import Objects, Store
 from overlap.store.schema import ROW_GROUP, matrix
-from overlap_analysis import probability_grid
+from overlap_analysis import probability_scores
 
 BLOCK_BYTES = 128 * 2**20
 KEPT_BYTES = 2 * 2**30
@@ -30,6 +30,8 @@ class BlockPlan:
     """
 
     logits_names: tuple[str, ...]
+    result_names: tuple[str, ...]
+    calibrated: bool
     temperature_V: NDArray[np.float64]
     group: int
     start: int
@@ -69,6 +71,8 @@ def plan_blocks(outcomes: Outcomes, selected_N: NDArray[np.bool_], *, calibrated
             plans.append(
                 BlockPlan(
                     logits_names=outcomes.logits_names,
+                    result_names=outcomes.result_names,
+                    calibrated=calibrated,
                     temperature_V=temperature_V,
                     group=first // ROW_GROUP,
                     start=start - first,
@@ -85,10 +89,13 @@ def load_block(plan: BlockPlan, objects: Objects) -> Block:
     store = Store(objects)
     order_N = np.argsort(~plan.selected_N, kind="stable")
     grids = []
-    for name, temperature in zip(plan.logits_names, plan.temperature_V, strict=True):
+    partition = "calibrated_log_partition" if plan.calibrated else "log_partition"
+    rows = slice(plan.start, plan.stop)
+    for name, result, temperature in zip(plan.logits_names, plan.result_names, plan.temperature_V, strict=True):
         table = store.read(name, columns=["logits"], groups=[plan.group]).table
-        logits_NC = matrix(table, "logits")[plan.start : plan.stop]
-        grids.append(probability_grid(logits_NC.astype(np.float16, copy=False)[order_N], temperature=temperature))
+        logits_NC = matrix(table, "logits")[rows][order_N].astype(np.float16, copy=False)
+        column = store.read(result, columns=[partition], groups=[plan.group]).table.column(partition)
+        grids.append(probability_scores(logits_NC, column.to_numpy()[rows][order_N], temperature=temperature))
     return Block(
         grid_VNC=np.stack(grids),
         labels_N=plan.labels_N[order_N],

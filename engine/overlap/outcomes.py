@@ -3,20 +3,31 @@
 Array names: V variants, N examples, C classes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from overlap.errors import ArgumentError, CorruptFileError
-from overlap.store import LockFile, Store
+from overlap.store import LockFile, Outputs, Store
 from overlap.variants import Variant
+
+_THREADS_ON_A_NETWORK = 16
+_EXAMPLE_HASHES = ("example_order_sha256", "labels_sha256")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcomes:
-    """The variants of a sweep that have a result on a dataset, in the sweep's order, and those that have none."""
+    """The variants of a sweep that have a result on a dataset, in the sweep's order, and those that have none.
+
+    `predictions_VN` are int16 if all classes fit, else int32; -1 is an unknown prediction, which is wrong. `loss_V`
+    is NaN where the loss of an example is unknown, `temperature_V` where no probability is known; `outputs` say
+    how much is known of each variant. Only those with `Outputs.LOGITS` have the file that `logits_names` names.
+    """
 
     dataset: str
     class_names: tuple[str, ...]
@@ -25,9 +36,11 @@ class Outcomes:
     missing: tuple[str, ...]
     ids_N: NDArray[np.int64]
     labels_N: NDArray[np.int32]
-    predictions_VN: NDArray[np.int32]
+    predictions_VN: NDArray[np.int16 | np.int32]
     loss_V: NDArray[np.float64]
     temperature_V: NDArray[np.float64]
+    outputs: tuple[Outputs, ...]
+    result_names: tuple[str, ...]
     logits_names: tuple[str, ...]
 
     @property
@@ -49,52 +62,99 @@ def read_outcomes(store: Store, lock: LockFile, dataset: str) -> Outcomes:
         CorruptFileError: a file is damaged, under a wrong name, or over other examples than the rest.
     """
     keys, names = lock.results[dataset], store.result_names(dataset)
-    present = [variant for variant in lock.variants if keys[variant.name][:16] in names]
+    planned = lock.variants_on(dataset)
+    present = [variant for variant in planned if keys[variant.name][:16] in names]
     if not present:
         raise ArgumentError(f"'{store.objects.url}' has no result on '{dataset}' yet: launch the sweep first")
-    results = [_read_result(store, names[keys[v.name][:16]], keys[v.name]) for v in present]
-    first = results[0]
-    for variant, result in zip(present, results, strict=True):
-        if not (np.array_equal(result.ids_N, first.ids_N) and np.array_equal(result.labels_N, first.labels_N)):
-            raise CorruptFileError(
-                f"'{names[keys[variant.name][:16]]}' has other examples or labels than "
-                f"'{names[keys[present[0].name][:16]]}': launch again to make it anew"
-            )
+    files = [names[keys[variant.name][:16]] for variant in present]
+    first, classes = _read_examples(store, files[0]), len(lock.datasets[dataset].class_names)
+    predictions_VN = np.empty((len(files), len(first.ids_N)), np.int16 if classes <= 2**15 else np.int32)
+
+    def read(row: int) -> _Facts:
+        return _read_result(store, files[row], keys[present[row].name], first, predictions_VN[row])
+
+    threads = _THREADS_ON_A_NETWORK if "://" in store.objects.url else len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(threads) as pool:
+        facts = list(pool.map(read, range(len(files))))
     return Outcomes(
         dataset=dataset,
         class_names=lock.datasets[dataset].class_names,
         variants=tuple(present),
         keys=tuple(keys[variant.name] for variant in present),
-        missing=tuple(variant.name for variant in lock.variants if variant not in present),
+        missing=tuple(variant.name for variant in planned if keys[variant.name][:16] not in names),
         ids_N=first.ids_N,
         labels_N=first.labels_N,
-        predictions_VN=np.stack([result.predictions_N for result in results]),
-        loss_V=np.array([result.loss for result in results]),
-        temperature_V=np.array([result.temperature for result in results]),
-        logits_names=tuple(names[keys[v.name][:16]].replace("results/", "logits/", 1) for v in present),
+        predictions_VN=predictions_VN,
+        loss_V=np.array([fact.loss for fact in facts]),
+        temperature_V=np.array([fact.temperature for fact in facts]),
+        outputs=tuple(fact.outputs for fact in facts),
+        result_names=tuple(files),
+        logits_names=tuple(file.replace("results/", "logits/", 1) for file in files),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Result:
+class _Examples:
+    """The examples of one result, which those of all others are compared with; `file` is its name."""
+
+    file: str
+    footer: Mapping[str, str]
     ids_N: NDArray[np.int64]
     labels_N: NDArray[np.int32]
-    predictions_N: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
     loss: float
     temperature: float
+    outputs: Outputs
 
 
-def _read_result(store: Store, name: str, key: str) -> _Result:
-    stored = store.read(name, columns=["example", "label", "prediction", "loss"])
-    if stored.footer.get("key") != key:
-        raise CorruptFileError(f"'{name}' holds the result of another variant: launch again to make it anew")
-    return _Result(
+def _read_examples(store: Store, file: str) -> _Examples:
+    stored = store.read(file, columns=["example", "label"])
+    return _Examples(
+        file=file,
+        footer=stored.footer,
         ids_N=stored.table.column("example").to_numpy(),
         labels_N=stored.table.column("label").to_numpy(),
-        predictions_N=stored.table.column("prediction").to_numpy(),
+    )
+
+
+def _read_result(
+    store: Store, file: str, key: str, first: _Examples, prediction_N: NDArray[np.int16 | np.int32]
+) -> _Facts:
+    """Fills `prediction_N` with what a file predicts, whose examples must be those of the first one."""
+    stored = store.read(file, columns=["prediction", "loss"])
+    if stored.footer.get("key") != key:
+        raise CorruptFileError(f"'{file}' holds the result of another variant: launch again to make it anew")
+    if not _has_examples(store, file, stored.footer, first):
+        raise CorruptFileError(
+            f"'{file}' has other examples or labels than '{first.file}': launch again to make it anew"
+        )
+    prediction_N[:] = stored.table.column("prediction").to_numpy()
+    return _Facts(
         loss=float(np.mean(stored.table.column("loss").to_numpy(), dtype=np.float64)),
         temperature=float(stored.footer["temperature"]),
+        outputs=Outputs(stored.footer.get("outputs", Outputs.LOGITS)),
     )
+
+
+def _has_examples(store: Store, file: str, footer: Mapping[str, str], first: _Examples) -> bool:
+    """Compares hashes where both files have them; reading the columns of ten thousand files takes minutes."""
+    if all(footer.get(name, "") == first.footer.get(name) for name in _EXAMPLE_HASHES):
+        return True
+    own = _read_examples(store, file)
+    return np.array_equal(own.ids_N, first.ids_N) and np.array_equal(own.labels_N, first.labels_N)
+
+
+def only(outcomes: Outcomes, variants: Sequence[int]) -> Outcomes:
+    """The outcomes of some variants, the others counted as missing."""
+    left_out = tuple(name for v, name in enumerate(outcomes.names) if v not in set(variants))
+    tuples = ("variants", "keys", "outputs", "result_names", "logits_names")
+    chosen: dict[str, Any] = {name: tuple(getattr(outcomes, name)[v] for v in variants) for name in tuples}
+    arrays = ("predictions_VN", "loss_V", "temperature_V")
+    chosen |= {name: getattr(outcomes, name)[list(variants)] for name in arrays}
+    return replace(outcomes, **chosen, missing=(*outcomes.missing, *left_out))
 
 
 def indices_of(outcomes: Outcomes, names: Sequence[str]) -> list[int]:

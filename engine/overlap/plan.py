@@ -124,7 +124,7 @@ def make_plan(
 def pair_categories(variants: Sequence[Variant]) -> dict[Category, int]:
     """How many pairs of variants there are in each category, the empty ones included."""
     counts = Counter(category(a, b) for a, b in combinations(variants, 2))
-    return {kind: counts[kind] for kind in Category}
+    return {kind: counts[kind] for kind in Category if kind is not Category.UNKNOWN}
 
 
 def _training_job(variant: Variant, datasets: Mapping[str, DatasetFacts]) -> Job:

@@ -81,7 +81,7 @@ def status(store: Store) -> Status:
     jobs = []
     for dataset, keys in lock.results.items():
         results = store.result_names(dataset)
-        for variant in lock.variants:
+        for variant in lock.variants_on(dataset):
             key, training_key = keys[variant.name], lock.training.get(variant.name, "")
             failure = final.get(key) or (None if training_key[:16] in weights else final.get(training_key))
             done = key[:16] in results

@@ -15,8 +15,12 @@ RANDOM = "random"
 
 
 class Category(IntEnum):
-    """The highest level at which two variants differ, in the order of Gontijo-Lopes et al. (2022)."""
+    """The highest level at which two variants differ, in the order of Gontijo-Lopes et al. (2022).
 
+    `UNKNOWN` is no level: too little is known of imported variants to say.
+    """
+
+    UNKNOWN = -1
     REINIT = 0
     HYPERPARAMETERS = 1
     ARCHITECTURE = 2
@@ -108,6 +112,7 @@ class Variant:
 
     `weights` is None for what the sweep makes itself. `built_on` is the variant of the same sweep that
     this one needs: the teacher of a distillation, or the network whose embeddings an estimator gets.
+    `unknown` are the fields that nobody has told us, of a variant whose predictions were imported.
     """
 
     name: str
@@ -119,6 +124,7 @@ class Variant:
     preprocessing: Preprocessing
     weights: Weights | None = None
     built_on: "Variant | None" = None
+    unknown: tuple[str, ...] = ()
 
     @property
     def hyperparameter_map(self) -> dict[str, Scalar]:
@@ -175,14 +181,27 @@ class DatasetFacts:
 
 
 def category(a: Variant, b: Variant) -> Category:
-    """The highest level at which two variants differ; `REINIT` when only the seed does."""
-    if a.training_data != b.training_data:
-        return Category.DATASET
-    if a.framework != b.framework:
-        return Category.FRAMEWORK
-    if a.architectures != b.architectures:
-        return Category.ARCHITECTURE
-    return Category.REINIT if _recipe(a) == _recipe(b) else Category.HYPERPARAMETERS
+    """The highest level at which two variants differ; `REINIT` when only the seed does.
+
+    `UNKNOWN` when all that is known is alike down to a level at which one of them is unknown.
+    """
+    for kind, level_a, level_b in zip(reversed(Category), reversed(levels(a)), reversed(levels(b)), strict=False):
+        if level_a is None or level_b is None:
+            return Category.UNKNOWN
+        if level_a != level_b:
+            return kind
+    return Category.REINIT
+
+
+def levels(variant: Variant) -> tuple[object | None, ...]:
+    """What two variants may share, in the order of `Category` from `HYPERPARAMETERS` up; None where it is unknown."""
+    fields = {
+        "hyperparameters": _recipe(variant),
+        "architecture": variant.architectures,
+        "framework": variant.framework,
+        "train_on": variant.training_data,
+    }
+    return tuple(None if name in variant.unknown else value for name, value in fields.items())
 
 
 def _recipe(variant: Variant) -> tuple[object, ...]:

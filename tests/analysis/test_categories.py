@@ -3,9 +3,11 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from overlap_analysis.categories import CATEGORIES, OUTCOME_METRICS, Bootstrap, category_means
+from overlap_analysis.categories import CATEGORIES, OUTCOME_METRICS, GroupedValue, category_means
 from overlap_analysis.pair_counts import count_pairs
 from overlap_analysis.pair_metrics import PAIR_METRICS
+from overlap_analysis.pairs import pair_indices
+from overlap_analysis.resampling import Bootstrap, group_multiplicities, group_sums, variant_multiplicities
 
 METRICS = ("error_inconsistency", "error_correlation", "kappa")
 
@@ -26,12 +28,19 @@ def pair_values(correct, name):
     return PAIR_METRICS[name](count_pairs(predictions, np.zeros(correct.shape[1], np.int32)))
 
 
-def bootstrap_by_definition(correct, category, k, name, seed, resamples):
+def grouped(values_PN, groups):
+    """A mean over examples of each pair, as sums over groups of them."""
+    return GroupedValue(
+        sums_GP=group_sums(values_PN, groups),
+        examples_GP=group_sums(np.ones(values_PN.shape[1]), groups)[:, np.newaxis],
+    )
+
+
+def bootstrap_by_definition(correct, category, k, name, settings):
     """Copies of variants and examples, pair by pair, for as many groups as examples."""
     variants, examples = correct.shape
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(variants, np.full(variants, 1 / variants), size=resamples)
-    drawn_examples = rng.multinomial(examples, np.full(examples, 1 / examples), size=resamples)
+    drawn = variant_multiplicities(variants, settings)[1:].astype(int)
+    drawn_examples = group_multiplicities(examples, settings)[1:].astype(int)
     means = []
     for times, example_times in zip(drawn, drawn_examples, strict=True):
         copies = np.repeat(np.arange(variants), times)
@@ -64,7 +73,7 @@ def test_intervals_are_percentiles_of_resampled_copies_of_variants_and_examples(
     settings = Bootstrap(resamples=60, seed=5, level=0.8)
     for row in category_means(correct, category, metrics=[name], bootstrap=settings):
         k = CATEGORIES.index(row.category)
-        means = bootstrap_by_definition(correct, category, k, name, seed=5, resamples=60)
+        means = bootstrap_by_definition(correct, category, k, name, settings)
         low, high = np.nanquantile(means, [0.1, 0.9])
         assert row.low == pytest.approx(min(low, row.mean), rel=1e-9)
         assert row.high == pytest.approx(max(high, row.mean), rel=1e-9)
@@ -73,6 +82,9 @@ def test_intervals_are_percentiles_of_resampled_copies_of_variants_and_examples(
 def test_chunks_of_pairs_change_nothing(monkeypatch):
     correct, category = outcomes(), random_categories()
     values = {"improvement": np.linspace(-1, 2, len(category))}
+    values["conversion"] = GroupedValue(
+        sums_GP=np.random.default_rng(0).integers(0, 3, (250, 28)), examples_GP=np.full((250, 28), 3)
+    )
     whole = category_means(correct, category, values=values)
     monkeypatch.setattr("overlap_analysis.categories._PAIRS_AT_ONCE", 5)
     for row, expected in zip(category_means(correct, category, values=values), whole, strict=True):
@@ -137,6 +149,85 @@ def test_given_values_vary_with_the_variants_only():
     assert others == [constant, varied]
 
 
+def test_values_given_by_groups_of_examples_are_resampled_as_the_metrics_are():
+    correct, category = outcomes(), random_categories()
+    a, b = pair_indices(8)
+    differ = correct[a] != correct[b]
+    neither = grouped(~correct[a] & ~correct[b], 7)
+    either = group_sums(~correct[a] | ~correct[b], 7)
+    values = {
+        "differ": grouped(differ, 7),
+        "jaccard": GroupedValue(sums_GP=neither.sums_GP.astype(np.int16), examples_GP=either),
+    }
+    rows = category_means(
+        correct,
+        category,
+        metrics=["error_inconsistency", "error_jaccard"],
+        values=values,
+        bootstrap=Bootstrap(groups=7),
+    )
+    for first, second, differing, jaccard in zip(*[iter(rows)] * 4, strict=True):
+        for row, expected in ((differing, first), (jaccard, second)):
+            assert (row.category, row.pairs, row.undefined) == (expected.category, expected.pairs, expected.undefined)
+            np.testing.assert_allclose(
+                [row.mean, row.low, row.high], [expected.mean, expected.low, expected.high], rtol=1e-10
+            )
+
+
+def test_a_value_without_examples_in_any_group_is_undefined():
+    correct = outcomes(variants=3)
+    value = GroupedValue(sums_GP=np.array([[0, 1, 1]]), examples_GP=np.array([[0, 2, 4]]))
+    (row,) = category_means(
+        correct, np.zeros(3, np.int8), metrics=[], values={"given": value}, bootstrap=Bootstrap(groups=1)
+    )
+    assert (row.pairs, row.undefined, row.mean) == (3, 1, 0.375)
+
+
+def simulated_coverage(*, by_groups, variants=20):
+    """How often the interval of a mean over 20 variants and 60 examples holds its mean over all there are."""
+    held = []
+    a, b = pair_indices(variants)
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        skills, difficulties = rng.normal(size=variants), rng.normal(size=60)
+        values = 0.3 * (skills[a] + skills[b])[:, np.newaxis] + difficulties + rng.normal(size=(len(a), 60))
+        value = grouped(values, 60) if by_groups else values.mean(axis=1)
+        (row,) = category_means(
+            np.ones((variants, 60), bool),
+            np.zeros(len(a), np.int8),
+            metrics=[],
+            values={"value": value},
+            bootstrap=Bootstrap(resamples=300, seed=seed),
+        )
+        held.append(row.low <= 0 <= row.high)
+    return np.mean(held)
+
+
+def test_intervals_of_grouped_values_hold_the_truth_and_those_of_plain_values_know_of_no_examples():
+    assert 0.9 <= simulated_coverage(by_groups=True) <= 0.99
+    assert simulated_coverage(by_groups=False) < simulated_coverage(by_groups=True) - 0.05
+
+
+def test_only_the_chosen_pairs_count():
+    correct, category = outcomes(), random_categories()
+    among = np.random.default_rng(0).random(28) < 0.5
+    a, b = pair_indices(8)
+    values = {"plain": np.arange(28.0), "grouped": grouped(correct[a] & correct[b], 250)}
+    rows = category_means(correct, category, metrics=["kappa"], values=values, among_P=among)
+    everything = {
+        "kappa": pair_values(correct, "kappa"),
+        "plain": np.arange(28),
+        "grouped": (correct[a] & correct[b]).mean(axis=1),
+    }
+    assert {row.category for row in rows} == {CATEGORIES[k] for k in category[among]}
+    for row in rows:
+        chosen = among & (category == CATEGORIES.index(row.category))
+        assert row.pairs == chosen.sum()
+        assert row.mean == pytest.approx(everything[row.metric][chosen].mean())
+    assert category_means(correct, category, among_P=np.zeros(28, bool)) == []
+    assert category_means(correct, category, among_P=np.ones(28, bool)) == category_means(correct, category)
+
+
 def test_one_variant_has_no_category():
     assert category_means(np.ones((1, 3), bool), np.zeros(0, np.int8)) == []
 
@@ -147,6 +238,14 @@ def test_inputs_that_do_not_fit_are_refused():
         category_means(correct, category[:2])
     with pytest.raises(ValueError, match=r"gain: expected shape \(3,\), one for each pair, got \(4,\)"):
         category_means(correct, category, values={"gain": np.zeros(4)})
+    with pytest.raises(ValueError, match=r"among: expected shape \(3,\), one for each pair, got \(4,\)"):
+        category_means(correct, category, among_P=np.ones(4, bool))
+    for sums, examples in [((4, 3), (4, 1)), ((300, 3), (300, 2)), ((250, 3), (300, 1))]:
+        value = GroupedValue(sums_GP=np.ones(sums), examples_GP=np.ones(examples))
+        with pytest.raises(
+            ValueError, match=r"gain: expected sums \(250, 3\) and examples the same or \(250, 1\), got"
+        ):
+            category_means(correct, category, values={"gain": value})
     with pytest.raises(ValueError, match=r"category\[1\]: expected 0 to 4, got 5"):
         category_means(correct, np.array([0, 5, 0], np.int8))
     with pytest.raises(ValueError, match=r"metrics: expected some of .*, got 'agreement'"):

@@ -98,7 +98,7 @@ def test_a_result_holds_the_columns_of_its_logits(store, jobs, predictions_of):
     rows = result_rows(predictions.logits_NC, predictions.labels_N, predictions.temperature)
     assert table.column_names == [
         "example", "label", "prediction", "correct", "label_probability",
-        "confidence", "loss", "log_partition", "calibrated_log_partition", "top_classes", "top_logits",
+        "confidence", "loss", "log_partition", "calibrated_log_partition", "label_logit", "top_classes", "top_logits",
     ]  # fmt: skip
     for column, expected in (
         ("example", predictions.ids_N),

@@ -66,7 +66,7 @@ def test_the_category_of_a_pair_is_the_highest_level_at_which_it_differs(variant
 
 def test_categories_are_ordered_and_have_words():
     words = [kind.word for kind in sorted(Category)]
-    assert words == ["reinit", "hyperparameters", "architecture", "framework", "dataset"]
+    assert words == ["unknown", "reinit", "hyperparameters", "architecture", "framework", "dataset"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`overlap analyze`, `report` and `predictions`: read a store, compute, print."""
+"""`overlap analyze` and `report`: read a store, compute, print."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -15,17 +15,24 @@ if TYPE_CHECKING:
 
     from overlap.analyses import Analysis, Kind
 
-CORRUPT = 4
 SHOWN_PAIRS = 5
-
-predictions = typer.Typer(help="Check stored predictions.", no_args_is_help=True)
 
 
 class Calibration(StrEnum):
-    """Whether logits are divided by the temperature of the calibration split."""
+    """The same words as `overlap.analyses.Calibration`, without its imports."""
 
     SPLIT = "split"
     NONE = "none"
+    BOTH = "both"
+
+
+class Rule(StrEnum):
+    """How two models become one: the words of `overlap_analysis.RULES`, without its imports."""
+
+    MEAN_PROBABILITY = "mean_probability"
+    MEAN_LOGIT = "mean_logit"
+    VOTE = "vote"
+    MAX_CONFIDENCE = "max_confidence"
 
 
 class Executor(StrEnum):
@@ -50,8 +57,15 @@ def analyze(
     steps: Annotated[int, typer.Option("--steps", min=1, help="Members of the greedy ensemble.")] = 25,
     selection: Annotated[str, typer.Option("--selection", help="Share of examples that choose it, or 'all'.")] = "0.5",
     calibration: Annotated[
-        Calibration, typer.Option("--calibration", help="Use the fitted temperatures.")
+        Calibration, typer.Option("--calibration", help="Use the fitted temperatures; both: with and without.")
     ] = Calibration.SPLIT,
+    rule: Annotated[
+        list[Rule] | None, typer.Option("--rule", help="Of the two-model ensembles; all by default.")
+    ] = None,
+    intervals: Annotated[
+        bool | None, typer.Option("--intervals/--no-intervals", help="Of every pair metric; on up to 5 million pairs.")
+    ] = None,
+    memory: Annotated[float, typer.Option("--memory", min=0.1, help="GiB to hold at once, about.")] = 2.0,
     start: Annotated[list[str] | None, typer.Option("--start", help="A first member; may be repeated.")] = None,
     candidates: Annotated[str, typer.Option("--candidates", help="Glob of variants that may be added.")] = "*",
     executor: Annotated[Executor, typer.Option("--executor", help="Where to compute.")] = Executor.AUTO,
@@ -66,8 +80,10 @@ def analyze(
     Example: overlap analyze greedy runs/digits --steps 10
     """
     from overlap.analyses import Options, Where
+    from overlap.analyses import Calibration as Calibrated
     from overlap.published import read_published
     from overlap.standing import open_store
+    from overlap_analysis import RULES
 
     kinds, store = _which(target)
     options = Options(
@@ -75,7 +91,10 @@ def analyze(
         selection=_share(selection),
         start=tuple(start or ()),
         candidates=candidates,
-        calibrated=calibration is Calibration.SPLIT,
+        calibration=Calibrated(calibration.value),
+        rules=tuple(one.value for one in rule) if rule else RULES,
+        intervals=intervals,
+        memory_bytes=memory * 2**30,
         where=Where(executor.value),
         address=address,
         published=read_published(published) if published else {},
@@ -96,27 +115,6 @@ def report(
     store = open_store(target)
     name = overlap.report(store, dataset=dataset)
     typer.echo(f"{store.objects.url}/{name}")
-
-
-@predictions.command()
-def verify(
-    target: Annotated[str, typer.Argument(help="A store or sweep file.")],
-    *,
-    deep: Annotated[bool, typer.Option("--deep", help="Read the logits too.")] = False,
-    json: Json = False,
-) -> None:
-    """Read every stored result, check page checksums, keys and payload hashes."""
-    from overlap.standing import open_store
-
-    count, damage = overlap.verify(open_store(target), deep=deep)
-    if json:
-        output.print_json({"files": count, "damaged": [{"name": d.name, "problem": d.problem} for d in damage]})
-    else:
-        for found in damage:
-            typer.echo(f"{found.name}: {found.problem}")
-        typer.echo(f"{count} files read, {len(damage)} problems")
-    if damage:
-        raise typer.Exit(CORRUPT)
 
 
 def _which(target: list[str]) -> tuple["tuple[Kind, ...]", str]:
@@ -154,8 +152,10 @@ def _print_analysis(analysis: "Analysis") -> None:
         typer.echo(f"without a result, and left out: {', '.join(analysis.missing)}")
     if "published_accuracy" in variants.columns:
         _print_deviations(variants)
-    if "pairs" in tables:
-        typer.echo(f"{tables['pairs'].height:,} pairs")
+    for note in analysis.notes:
+        typer.echo(note)
+    if "pairs" in analysis.rows:
+        typer.echo(f"{analysis.rows['pairs']:,} pairs")
     if "categories" in tables:
         _print_categories(tables["categories"])
     if "ensembles" in tables:
@@ -186,10 +186,17 @@ def _print_categories(categories: "pl.DataFrame") -> None:
 def _print_ensembles(ensembles: "pl.DataFrame") -> None:
     best = ensembles.sort("accuracy", descending=True, maintain_order=True).head(SHOWN_PAIRS)
     rows = [
-        (row["a"], row["b"], f"{row['accuracy']:.2%}", f"{row['gain']:+.2%}", f"{row['improvement']:+.2%}")
+        (
+            row["a"],
+            row["b"],
+            row["rule"].replace("_", " "),
+            f"{row['accuracy']:.2%}",
+            f"{row['gain']:+.2%}",
+            f"{row['improvement']:+.2%}",
+        )
         for row in best.to_dicts()
     ]
-    columns = ["a", "b", "accuracy", "over the better", "over the mean"]
+    columns = ["a", "b", "rule", "accuracy", "over the better", "over the mean"]
     output.print_table(columns, rows, title="best two-model ensembles:")
 
 

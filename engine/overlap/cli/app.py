@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from overlap.cli import analysis, models, sweep
+from overlap.cli import analysis, models, predictions, sweep
 
 app = typer.Typer(
     name="overlap",
@@ -14,7 +14,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 app.add_typer(sweep.app, name="sweep")
-app.add_typer(analysis.predictions, name="predictions")
+app.add_typer(predictions.app, name="predictions")
 app.command("analyze")(analysis.analyze)
 app.command("report")(analysis.report)
 app.command("models")(models.models)

@@ -4,7 +4,7 @@ from overlap.store.addresses import open_objects
 from overlap.store.failures import Failure
 from overlap.store.lockfile import LockFile, lock_of
 from overlap.store.objects import MissingObjectError, Objects
-from overlap.store.rows import Predictions, round_logits
+from overlap.store.rows import Outputs, PartialPredictions, Predictions, round_logits
 from overlap.store.store import Store
 
 __all__ = [
@@ -12,6 +12,8 @@ __all__ = [
     "LockFile",
     "MissingObjectError",
     "Objects",
+    "Outputs",
+    "PartialPredictions",
     "Predictions",
     "Store",
     "lock_of",

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from overlap.plan import Plan
+from overlap.store.rows import Outputs
 from overlap.variants import SCHEMA_VERSION, DatasetFacts, Preprocessing, SplitFacts, Variant, Weights
 
 
@@ -14,6 +15,8 @@ class LockFile:
     """The variants of a sweep in order, and the keys under which the store holds their results.
 
     `results` maps dataset -> variant name -> key, `training` variant name -> key of its weights.
+    `outputs` maps dataset -> variant name -> how much is known of it, one of `Outputs`, where predictions were
+    imported; it is empty for a sweep, which knows every logit.
     """
 
     schema_version: int
@@ -22,6 +25,22 @@ class LockFile:
     variants: tuple[Variant, ...]
     training: Mapping[str, str]
     results: Mapping[str, Mapping[str, str]]
+    outputs: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def variants_on(self, dataset: str) -> tuple[Variant, ...]:
+        """The variants that are evaluated on a dataset, in order; of a sweep all of them."""
+        return tuple(variant for variant in self.variants if variant.name in self.results[dataset])
+
+    @property
+    def keys_without_logits(self) -> frozenset[str]:
+        """First 16 digits of the keys of imported results whose logits nobody knows."""
+        partial = (
+            self.results[dataset][name]
+            for dataset, outputs in self.outputs.items()
+            for name, known in outputs.items()
+            if known != Outputs.LOGITS
+        )
+        return frozenset(key[:16] for key in partial)
 
 
 def lock_of(plan: Plan) -> LockFile:
@@ -66,6 +85,7 @@ def decode_lock(content: bytes) -> LockFile:
         variants=tuple(_variant(variant) for variant in raw["variants"]),
         training=raw["training"],
         results=raw["results"],
+        outputs=raw.get("outputs", {}),
     )
 
 
@@ -79,6 +99,7 @@ def _variant(raw: Mapping[str, object]) -> Variant:
     fields["hyperparameters"] = tuple((name, value) for name, value in fields["hyperparameters"])
     preprocessing = {name: _tupled(value) for name, value in fields["preprocessing"].items()}
     fields["preprocessing"] = Preprocessing(**preprocessing)
+    fields["unknown"] = tuple(fields.get("unknown", ()))
     if fields["weights"]:
         fields["weights"] = Weights(**{name: _tupled(value) for name, value in fields["weights"].items()})
     if fields["built_on"]:

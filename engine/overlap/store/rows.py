@@ -5,6 +5,7 @@ Array names: N examples, C classes, K kept classes.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,14 @@ TOP_CLASSES = 8
 BLOCK = 4096  # rows at a time: whole float64 copies of large outputs would cost gigabytes
 _SMALLEST = np.float16(-(2.0**-24))
 _LARGEST = np.float16(-65504.0)
+
+
+class Outputs(StrEnum):
+    """How much is known of a variant's outputs: every logit, the largest probabilities, or the predicted class."""
+
+    LOGITS = "logits"
+    TOP = "top"
+    PREDICTION = "prediction"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +42,31 @@ class Predictions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PartialPredictions:
+    """Outputs over N examples of which only a part is known: the K largest probabilities, or just the prediction.
+
+    `prediction_N` is -1 where there is none. `top_classes_NK` and `top_probabilities_NK` go from the most probable
+    class down, and the first is the prediction; K is 0 where no probability is known.
+    """
+
+    ids_N: NDArray[np.int64]
+    labels_N: NDArray[np.int32]
+    prediction_N: NDArray[np.int32]
+    top_classes_NK: NDArray[np.int32]
+    top_probabilities_NK: NDArray[np.float32]
+
+    @property
+    def outputs(self) -> Outputs:
+        """What is known."""
+        return Outputs.TOP if self.top_classes_NK.shape[1] else Outputs.PREDICTION
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ResultRows:
-    """The per-example columns of a result, all computed from the rounded logits."""
+    """The per-example columns of a result, all computed from the rounded logits.
+
+    Of `PartialPredictions` what is not known is NaN, and -inf for the label's logit; K may be 0.
+    """
 
     prediction_N: NDArray[np.int32]
     correct_N: NDArray[np.bool_]
@@ -43,6 +75,7 @@ class ResultRows:
     loss_N: NDArray[np.float32]
     log_partition_N: NDArray[np.float32]
     calibrated_log_partition_N: NDArray[np.float32]
+    label_logit_N: NDArray[np.float16]
     top_classes_NK: NDArray[np.uint16 | np.uint32]
     top_logits_NK: NDArray[np.float16]
 
@@ -82,6 +115,35 @@ def result_rows(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32], tem
     )
 
 
+def partial_rows(partial: PartialPredictions, classes: int) -> ResultRows:
+    """The columns of a result of which only a part is known.
+
+    Top logits are log probabilities, rounded as logits are: the first one is 0, and `log_partition` makes
+    probabilities of them as it does of all logits.
+    """
+    labels_N, kept = partial.labels_N, partial.top_classes_NK.shape[1]
+    top_NK = partial.top_probabilities_NK.astype(np.float64)
+    with np.errstate(divide="ignore"):  # a known probability of 0
+        log_ratios_NK = np.log(top_NK / top_NK[:, :1])
+        log_partition_N = -np.log(np.minimum(top_NK[:, 0], 1.0)) if kept else np.full(len(labels_N), np.nan)
+    top_logits_NK = round_logits(log_ratios_NK) if kept else np.empty((len(labels_N), 0), np.float16)
+    is_label_NK = partial.top_classes_NK == labels_N[:, None]
+    label_logit_N = np.where(is_label_NK, top_logits_NK, -np.inf).max(axis=1, initial=-np.inf)
+    loss_N = np.where(np.isfinite(label_logit_N), log_partition_N - label_logit_N, np.nan).astype(np.float32)
+    return ResultRows(
+        prediction_N=partial.prediction_N,
+        correct_N=partial.prediction_N == labels_N,
+        label_probability_N=np.exp(-loss_N),
+        confidence_N=np.exp(-log_partition_N).astype(np.float32),
+        loss_N=loss_N,
+        log_partition_N=log_partition_N.astype(np.float32),
+        calibrated_log_partition_N=log_partition_N.astype(np.float32),
+        label_logit_N=label_logit_N.astype(np.float16),
+        top_classes_NK=partial.top_classes_NK.astype(_index_type(classes)),
+        top_logits_NK=top_logits_NK,
+    )
+
+
 def _block(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32], temperature: float) -> ResultRows:
     rows_N = np.arange(len(labels_N))
     wide_NC = logits_NC.astype(np.float64)
@@ -89,7 +151,6 @@ def _block(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32], temperat
     loss_N = log_partition_N - wide_NC[rows_N, labels_N]
     top_NK = _top_classes(logits_NC)
     prediction_N = top_NK[:, 0].astype(np.int32)
-    index_type: type[np.uint16 | np.uint32] = np.uint16 if logits_NC.shape[1] <= 2**16 else np.uint32
     return ResultRows(
         prediction_N=prediction_N,
         correct_N=prediction_N == labels_N,
@@ -98,9 +159,14 @@ def _block(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32], temperat
         loss_N=loss_N.astype(np.float32),
         log_partition_N=log_partition_N.astype(np.float32),
         calibrated_log_partition_N=np.log(np.exp(wide_NC / temperature).sum(axis=1)).astype(np.float32),
-        top_classes_NK=top_NK.astype(index_type),
+        label_logit_N=logits_NC[rows_N, labels_N],
+        top_classes_NK=top_NK.astype(_index_type(logits_NC.shape[1])),
         top_logits_NK=np.take_along_axis(logits_NC, top_NK, axis=1),
     )
+
+
+def _index_type(classes: int) -> type[np.uint16 | np.uint32]:
+    return np.uint16 if classes <= 2**16 else np.uint32
 
 
 def _top_classes(logits_NC: NDArray[np.float16]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from overlap.errors import CorruptFileError, StoreMismatchError
-from overlap.store.rows import Predictions, result_rows
+from overlap.store.rows import Outputs, PartialPredictions, Predictions, ResultRows, partial_rows, result_rows
 from overlap.store.seals import seal_parquet
 from overlap.variants import SCHEMA_VERSION, canonical_json, key_of
 
@@ -44,20 +45,40 @@ def encode_embeddings(predictions: Predictions, footer: Mapping[str, str]) -> by
 def encode_result(predictions: Predictions, footer: Mapping[str, str]) -> bytes:
     """The `results` file: everything the hard-label analyses need, a hundredth of the logits."""
     rows = result_rows(predictions.logits_NC, predictions.labels_N, predictions.temperature)
+    columns = _result_columns(predictions.ids_N, predictions.labels_N, rows)
+    return _encode(pa.table(columns), {**footer, "temperature": repr(predictions.temperature)})
+
+
+def encode_partial_result(partial: PartialPredictions, classes: int, footer: Mapping[str, str]) -> bytes:
+    """The `results` file where not all outputs are known: null for what is not, no top lists without probabilities."""
+    columns = _result_columns(partial.ids_N, partial.labels_N, partial_rows(partial, classes))
+    temperature = 1.0 if partial.outputs is Outputs.TOP else math.nan
+    return _encode(pa.table(columns), {**footer, "temperature": repr(temperature)})
+
+
+def encode_examples(names: Sequence[object], labels_N: NDArray[np.int32], footer: Mapping[str, str]) -> bytes:
+    """The `examples` file: what each imported example is called by those who gave it, and its label, in order."""
+    return _encode(pa.table({"name": pa.array(names), "label": pa.array(labels_N)}), footer)
+
+
+def _result_columns(ids_N: NDArray[np.int64], labels_N: NDArray[np.int32], rows: ResultRows) -> dict[str, pa.Array]:
+    """NaN, which only partial results have, becomes null."""
     columns = {
-        "example": pa.array(predictions.ids_N),
-        "label": pa.array(predictions.labels_N),
+        "example": pa.array(ids_N),
+        "label": pa.array(labels_N),
         "prediction": pa.array(rows.prediction_N),
         "correct": pa.array(rows.correct_N),
-        "label_probability": pa.array(rows.label_probability_N),
-        "confidence": pa.array(rows.confidence_N),
-        "loss": pa.array(rows.loss_N),
-        "log_partition": pa.array(rows.log_partition_N),
-        "calibrated_log_partition": pa.array(rows.calibrated_log_partition_N),
-        "top_classes": _fixed_size_list(rows.top_classes_NK),
-        "top_logits": _fixed_size_list(rows.top_logits_NK),
+        "label_probability": pa.array(rows.label_probability_N, from_pandas=True),
+        "confidence": pa.array(rows.confidence_N, from_pandas=True),
+        "loss": pa.array(rows.loss_N, from_pandas=True),
+        "log_partition": pa.array(rows.log_partition_N, from_pandas=True),
+        "calibrated_log_partition": pa.array(rows.calibrated_log_partition_N, from_pandas=True),
+        "label_logit": pa.array(rows.label_logit_N),
     }
-    return _encode(pa.table(columns), {**footer, "temperature": repr(predictions.temperature)})
+    if rows.top_classes_NK.shape[1]:
+        columns["top_classes"] = _fixed_size_list(rows.top_classes_NK)
+        columns["top_logits"] = _fixed_size_list(rows.top_logits_NK)
+    return columns
 
 
 def read_table(
@@ -125,13 +146,25 @@ def payload_hash(table: pa.Table) -> str:
         is_list = pa.types.is_fixed_size_list(field.type)  # Parquet renames a list's items: hash their type alone
         values = column.flatten() if is_list else column
         digest.update(f"{field.name}:{values.type}:{len(values)}/{len(table)};".encode())
-        digest.update(values.to_numpy(zero_copy_only=False).tobytes())
+        digest.update(_content(values))
     return digest.hexdigest()
+
+
+def _content(values: pa.Array) -> bytes:
+    if pa.types.is_string(values.type):
+        return canonical_json(values.to_pylist()).encode()
+    content: bytes = values.to_numpy(zero_copy_only=False).tobytes()
+    return content
 
 
 def hash_ids(ids_N: NDArray[np.int64]) -> str:
     """SHA-256 of the example ids in row order."""
     return hashlib.sha256(np.ascontiguousarray(ids_N, "<i8").tobytes()).hexdigest()
+
+
+def hash_labels(labels_N: NDArray[np.int32]) -> str:
+    """SHA-256 of the labels in row order."""
+    return hashlib.sha256(np.ascontiguousarray(labels_N, "<i4").tobytes()).hexdigest()
 
 
 def _encode(table: pa.Table, footer: Mapping[str, str]) -> bytes:

@@ -1,27 +1,33 @@
 """Store: where each thing lies, and the order in which a result is committed."""
 
-import io
 import itertools
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from overlap.errors import ArgumentError, CorruptFileError
 from overlap.plan import Job
+from overlap.store.analysis_files import read_frame, read_keys, write_frames
 from overlap.store.failures import Failure, decode_failure, encode_failure
 from overlap.store.lockfile import LockFile, decode_lock, encode_lock, lock_version
 from overlap.store.objects import MissingObjectError, Objects
-from overlap.store.rows import Predictions
+from overlap.store.rows import Outputs, PartialPredictions, Predictions
 from overlap.store.schema import (
     Stored,
     check_schema_version,
     encode_embeddings,
+    encode_examples,
     encode_logits,
+    encode_partial_result,
     encode_result,
     hash_ids,
+    hash_labels,
     matrix,
     read_table,
 )
@@ -46,8 +52,12 @@ class Store:
 
     def write_sweep(self, text: str, lock: LockFile) -> None:
         """Keeps the sweep file as launched and its expansion."""
-        self.objects.replace(LOCK, encode_lock(lock))
+        self.write_lock(lock)
         self.objects.replace(SWEEP, text.encode())
+
+    def write_lock(self, lock: LockFile) -> None:
+        """Keeps what the store is to hold."""
+        self.objects.replace(LOCK, encode_lock(lock))
 
     def read_lock(self) -> LockFile | None:
         """The expansion of the sweep that made this store; None for an empty store.
@@ -102,21 +112,19 @@ class Store:
         If another attempt has published its logits, the result is computed from those, so that the
         two files of a variant always agree, whoever wins.
         """
-        footer = {
-            **footer,
-            "key": job.key,
-            "config_json": job.config,
-            "variant": job.variant.name,
-            "dataset": job.dataset,
-            "examples": str(len(predictions.ids_N)),
-            "example_order_sha256": hash_ids(predictions.ids_N),
-        }
+        footer = _footer(job, predictions, Outputs.LOGITS, footer)
         path = f"v1/{job.dataset}/{job.slug}.parquet"
         if predictions.embeddings:
             self.objects.create(f"embeddings/{path}", encode_embeddings(predictions, footer))
         if not self.objects.create(f"logits/{path}", encode_logits(predictions, footer)):
             predictions = self._with_stored_logits(predictions, f"logits/{path}")
         return self.objects.create(f"results/{path}", encode_result(predictions, footer))
+
+    def commit_partial(self, job: Job, partial: PartialPredictions, classes: int, footer: Mapping[str, str]) -> bool:
+        """Publishes a result whose logits nobody knows; True if this attempt's is the one kept."""
+        footer = _footer(job, partial, partial.outputs, footer)
+        content = encode_partial_result(partial, classes, footer)
+        return self.objects.create(f"results/v1/{job.dataset}/{job.slug}.parquet", content)
 
     def _with_stored_logits(self, predictions: Predictions, name: str) -> Predictions:
         stored = self.read(name)
@@ -130,6 +138,22 @@ class Store:
         """Reads a result or logits file, or a part of it, with its checksums checked."""
         with self.objects.open(name) as file:
             return read_table(file, name, columns=columns, groups=groups)
+
+    # --- imported examples
+
+    def write_examples(self, dataset: str, names: Sequence[object], labels_N: NDArray[np.int32]) -> None:
+        """Keeps what the examples of an imported dataset are called, in order, and their labels."""
+        self.objects.replace(_examples(dataset), encode_examples(names, labels_N, {"dataset": dataset}))
+
+    def read_examples(self, dataset: str) -> tuple[list[object], NDArray[np.int32]]:
+        """What the examples of an imported dataset are called, numbers or strings, and their labels.
+
+        Raises:
+            MissingObjectError: none of its results was imported.
+            CorruptFileError: the file is damaged.
+        """
+        table = self.read(_examples(dataset)).table
+        return table.column("name").to_pylist(), table.column("label").to_numpy()
 
     # --- weights and checkpoints
 
@@ -201,20 +225,42 @@ class Store:
 
     def write_analysis(self, dataset: str, table: str, frame: "pl.DataFrame") -> str:
         """Publishes an analysis table and returns its name."""
-        sink = io.BytesIO()
-        frame.write_parquet(sink, compression="zstd", compression_level=1)
+        return self.write_analysis_parts(dataset, table, [frame])
+
+    def write_analysis_parts(
+        self,
+        dataset: str,
+        table: str,
+        frames: Iterable["pl.DataFrame"],
+        keys: Mapping[str, str] = MappingProxyType({}),
+    ) -> str:
+        """Publishes an analysis table whose rows come in parts, at least one, and returns its name.
+
+        `keys` are those of the variants that it speaks of, by name, for `analysis_keys` to tell. Only one part is
+        held in memory; the others wait in a temporary file.
+        """
         name = f"analysis/{dataset}/{table}.parquet"
-        self.objects.replace(name, sink.getvalue())
+        with tempfile.TemporaryFile() as file:
+            write_frames(file, frames, keys)
+            file.seek(0)
+            self.objects.replace(name, file.read())
         return name
 
-    def read_analysis(self, dataset: str, table: str) -> "pl.DataFrame | None":
-        """An analysis table, or None if it has not been made."""
-        import polars as pl  # a launch that has nothing to do is spared it
-
+    def read_analysis(self, dataset: str, table: str, *, columns: Sequence[str] | None = None) -> "pl.DataFrame | None":
+        """An analysis table, or some of its columns; None if it has not been made, or by another version."""
         try:
-            return pl.read_parquet(io.BytesIO(self.read_bytes(f"analysis/{dataset}/{table}.parquet")))
+            with self.objects.open(f"analysis/{dataset}/{table}.parquet") as file:
+                return read_frame(file, columns)
         except MissingObjectError:
             return None
+
+    def analysis_keys(self, dataset: str, table: str) -> dict[str, str]:
+        """Name -> key of the variants that an analysis table speaks of, in their order; empty if there is none."""
+        try:
+            with self.objects.open(f"analysis/{dataset}/{table}.parquet") as file:
+                return read_keys(file)
+        except MissingObjectError:
+            return {}
 
     # --- any object
 
@@ -248,6 +294,26 @@ class Store:
 
     def _by_key(self, prefix: str) -> dict[str, str]:
         return {key_in_name(name): name for name in self.objects.names(prefix)}
+
+
+def _footer(
+    job: Job, predictions: Predictions | PartialPredictions, outputs: Outputs, footer: Mapping[str, str]
+) -> dict[str, str]:
+    return {
+        **footer,
+        "key": job.key,
+        "config_json": job.config,
+        "variant": job.variant.name,
+        "dataset": job.dataset,
+        "outputs": outputs.value,
+        "examples": str(len(predictions.ids_N)),
+        "example_order_sha256": hash_ids(predictions.ids_N),
+        "labels_sha256": hash_labels(predictions.labels_N),
+    }
+
+
+def _examples(dataset: str) -> str:
+    return f"examples/v1/{dataset}.parquet"
 
 
 def key_in_name(name: str) -> str:

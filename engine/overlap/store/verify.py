@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from overlap.errors import CorruptFileError, StoreMismatchError
 from overlap.store.objects import MissingObjectError
+from overlap.store.rows import Outputs
 from overlap.store.schema import read_table, stored_problems
 from overlap.store.seals import parquet_problem, weights_problem
 from overlap.store.store import Store, key_in_name
@@ -119,7 +120,26 @@ def _table_problems(store: Store, name: str, *, whole: bool) -> list[str]:
 def _missing_logits(store: Store) -> list[Damage]:
     logits = {name.partition("/")[2] for name in store.objects.names(LOGITS)}
     alone = [name for name in store.objects.names(RESULTS) if name.partition("/")[2] not in logits]
+    alone = _needing_logits(store, alone) if alone else []
     return [Damage(name=name, problem=f"'{name}' has no logits beside it; launch again to make both") for name in alone]
+
+
+def _needing_logits(store: Store, names: list[str]) -> list[str]:
+    """The results that should have logits: not those of imported predictions whose logits nobody knows."""
+    try:
+        lock = store.read_lock()
+    except (StoreMismatchError, CorruptFileError):
+        lock = None
+    known = lock.keys_without_logits if lock else frozenset()
+    return [name for name in names if key_in_name(name) not in known and _says_logits(store, name)]
+
+
+def _says_logits(store: Store, name: str) -> bool:
+    """What a result's footer says; what cannot be read is damaged anyway."""
+    try:
+        return store.read(name, groups=[]).footer.get("outputs", Outputs.LOGITS) == Outputs.LOGITS
+    except (MissingObjectError, StoreMismatchError, CorruptFileError):
+        return False
 
 
 def _stamps(store: Store, rooms: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,279 @@
+"""Compiled loops over pairs and examples: a vector unit decides most of them, the lists of rivals nearly all others.
+
+Dimensions: `V` variants, `N` examples, `K` kept rivals, `R` rows, `W` columns from `first` on, `B` blocks of `LENGTH`
+examples, `X` the fields of a variant in a block, each `LENGTH` long, `U` undecided.
+
+Scores in fields are moved into [-2**29, 2**29], so that no sum of two leaves int32. Examples that fill up the last
+block are wrong for every variant and every pair.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overlap_analysis.compiled import compiled
+
+LENGTH = 256
+MEAN_FIELDS = 6
+WINNER_FIELDS = 2
+
+_LABEL, _BEST, _SECOND, _BEST_CLASS, _SECOND_CLASS, _CORRECT = (field * LENGTH for field in range(MEAN_FIELDS))
+_LEAD, _TOP = (field * LENGTH for field in range(WINNER_FIELDS))
+_HALF = 2**29
+_TILE = 32  # columns whose fields stay in the cache while every row meets them
+_SHIFT = 16
+_MEMBER = 1 << _SHIFT  # a right member, counted in the upper half of an int32
+_RIGHT, _WRONG, _UNKNOWN = 1, 0, -1
+
+Scores = NDArray[np.int32]
+
+
+@compiled
+def pack_means(
+    lists: tuple[Scores, Scores, Scores, Scores],
+    correct_VN: NDArray[np.bool_],
+    floor: int,
+    fields_BVX: Scores,
+    start: int,
+    stop: int,
+) -> None:
+    """Fill the fields of variants [start, stop): label, bounds of the two best rivals, their classes, correct.
+
+    Args:
+        lists: label_VN, score_VNK, class_VNK and rest_VN of `Contenders`.
+        correct_VN: whether a variant is right.
+        floor: no score is lower.
+        fields_BVX: the result.
+    """
+    label_VN, score_VNK, class_VNK, rest_VN = lists
+    examples, kept = score_VNK.shape[1:]
+    zero = floor + _HALF
+    for v in range(start, stop):
+        for block in range(len(fields_BVX)):
+            field_X = fields_BVX[block, v]
+            for i in range(LENGTH):
+                n = block * LENGTH + i
+                if n >= examples:
+                    field_X[_LABEL + i], field_X[_BEST + i], field_X[_SECOND + i] = -_HALF, _HALF, _HALF
+                    field_X[_BEST_CLASS + i], field_X[_SECOND_CLASS + i], field_X[_CORRECT + i] = 0, -2, 0
+                    continue
+                lowest = max(floor, rest_VN[v, n])
+                second = score_VNK[v, n, 1] if kept > 1 else lowest
+                second_class = class_VNK[v, n, 1] if kept > 1 else -1
+                field_X[_LABEL + i] = label_VN[v, n] - zero
+                field_X[_BEST + i] = max(lowest, score_VNK[v, n, 0]) - zero
+                field_X[_SECOND + i] = max(lowest, second) - zero
+                field_X[_BEST_CLASS + i] = class_VNK[v, n, 0]
+                field_X[_SECOND_CLASS + i] = second_class if second_class >= 0 else -2  # no best class is -2
+                field_X[_CORRECT + i] = _MEMBER if correct_VN[v, n] else 0
+
+
+@compiled
+def pack_winners(
+    prediction_VN: Scores, top_VN: Scores, labels_N: NDArray[np.int64], fields_BVX: Scores, start: int, stop: int
+) -> None:
+    """Fill the fields of variants [start, stop): prediction less label, and what the members are compared by."""
+    examples = len(labels_N)
+    for v in range(start, stop):
+        for block in range(len(fields_BVX)):
+            field_X = fields_BVX[block, v]
+            for i in range(LENGTH):
+                n = block * LENGTH + i
+                field_X[_LEAD + i] = prediction_VN[v, n] - labels_N[n] if n < examples else 1
+                field_X[_TOP + i] = top_VN[v, n] if n < examples else 0
+
+
+@compiled
+def sum_means(
+    fields_BVX: Scores,
+    lists: tuple[Scores, Scores, Scores, Scores],
+    labels_N: NDArray[np.int64],
+    floor: int,
+    rows_R: NDArray[np.int64],
+    wanted_RW: NDArray[np.bool_],
+    first: int,
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Count how often the sum of two rows is right.
+
+    Returns:
+        (3, R, W): both members right; exactly one right and the sum right; none right and the sum right. And
+        (U, 4): row variant, column variant, example, and how many members are right, of those undecided.
+    """
+    sums_3RW = np.zeros((3, *wanted_RW.shape), dtype=np.int32)
+    undecided_U4, found = np.empty((4096, 4), dtype=np.int32), 0
+    open_ = np.empty(LENGTH, dtype=np.uint8)
+    for block in range(len(fields_BVX)):
+        for tile in range(0, wanted_RW.shape[1], _TILE):
+            for r in range(len(rows_R)):
+                a_X = fields_BVX[block, rows_R[r]]
+                for w in range(tile, min(tile + _TILE, wanted_RW.shape[1])):
+                    if not wanted_RW[r, w]:
+                        continue
+                    if found + LENGTH > len(undecided_U4):
+                        undecided_U4 = _grown(undecided_U4)
+                    b_X = fields_BVX[block, first + w]
+                    right, right_members, both = _decide_means(a_X, b_X, open_)
+                    where = (rows_R[r], first + w, block * LENGTH)
+                    one, none, found = _walk(a_X, b_X, open_, where, lists, labels_N, floor, undecided_U4, found)
+                    one += right_members - 2 * both
+                    none += right - (right_members - 2 * both) - both
+                    sums_3RW[0, r, w] += both
+                    sums_3RW[1, r, w] += one
+                    sums_3RW[2, r, w] += none
+    return sums_3RW, undecided_U4[:found].copy()
+
+
+@compiled
+def sum_winners(
+    fields_BVX: Scores, rows_R: NDArray[np.int64], wanted_RW: NDArray[np.bool_], first: int
+) -> NDArray[np.int32]:
+    """Count how often the member with the higher top is right, among equals the one that predicts the lower class.
+
+    Returns:
+        (3, R, W) as `sum_means`; the last is 0.
+    """
+    sums_3RW = np.zeros((3, *wanted_RW.shape), dtype=np.int32)
+    for block in range(len(fields_BVX)):
+        for tile in range(0, wanted_RW.shape[1], _TILE):
+            for r in range(len(rows_R)):
+                a_X = fields_BVX[block, rows_R[r]]
+                for w in range(tile, min(tile + _TILE, wanted_RW.shape[1])):
+                    if wanted_RW[r, w]:
+                        right, both = _decide_winners(a_X, fields_BVX[block, first + w])
+                        sums_3RW[0, r, w] += both
+                        sums_3RW[1, r, w] += right - both
+    return sums_3RW
+
+
+@compiled
+def _decide_means(a_X: Scores, b_X: Scores, open_: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Ensembles known to be right, the right members in them, both right; `open_` marks what is not decided.
+
+    The label wins above a bound of all rivals and loses below the sum of one. With two best rivals, no other class
+    reaches more than the best of one member and the second of the other.
+    """
+    total, both = np.int32(0), np.int32(0)
+    for n in range(LENGTH):
+        label = np.int32(a_X[_LABEL + n] + b_X[_LABEL + n])
+        a_best, b_best = a_X[_BEST + n], b_X[_BEST + n]
+        a_class, b_class = a_X[_BEST_CLASS + n], b_X[_BEST_CLASS + n]
+        a_cross = np.int32(a_best + b_X[_SECOND + n])
+        b_cross = np.int32(b_best + a_X[_SECOND + n])
+        straight = np.int32(a_best + b_best)
+        same = a_class == b_class
+        a_correct, b_correct = a_X[_CORRECT + n], b_X[_CORRECT + n]
+        bound = straight if same else max(a_cross, b_cross)
+        right = (label > bound) | ((a_correct & b_correct) != 0)
+        wrong = (
+            (same & (label < straight))
+            | ((a_class == b_X[_SECOND_CLASS + n]) & (label < a_cross))
+            | ((b_class == a_X[_SECOND_CLASS + n]) & (label < b_cross))
+            | (np.int32(label + _HALF) < max(a_best, b_best))
+        )
+        total = np.int32(total + (1 + a_correct + b_correct if right else 0))
+        both = np.int32(both + (a_correct & b_correct))
+        open_[n] = np.uint8(0) if right | wrong else np.uint8(1)
+    return total & (_MEMBER - 1), total >> _SHIFT, both >> _SHIFT
+
+
+@compiled
+def _walk(
+    a_X: Scores,
+    b_X: Scores,
+    open_: NDArray[np.uint8],
+    where: tuple[int, int, int],
+    lists: tuple[Scores, Scores, Scores, Scores],
+    labels_N: NDArray[np.int64],
+    floor: int,
+    undecided_U4: NDArray[np.int32],
+    found: int,
+) -> tuple[int, int, int]:
+    """Decide what is open by the lists: right sums with one right member, with none, and undecided found so far."""
+    a, b, start = where
+    one, none = 0, 0
+    words = open_.view(np.uint64)
+    for word in range(len(words)):
+        if words[word] == 0:
+            continue
+        for i in range(8 * word, 8 * word + 8):
+            if open_[i] == 0:
+                continue
+            label = np.int64(a_X[_LABEL + i]) + b_X[_LABEL + i] + 2 * (floor + _HALF)
+            members = (a_X[_CORRECT + i] + b_X[_CORRECT + i]) >> _SHIFT
+            verdict = _decide_by_lists(lists, a, b, start + i, label, labels_N[start + i], floor)
+            if verdict == _RIGHT:
+                one += members
+                none += 1 - members
+            elif verdict == _UNKNOWN:
+                undecided_U4[found, 0], undecided_U4[found, 1] = a, b
+                undecided_U4[found, 2], undecided_U4[found, 3] = start + i, members
+                found += 1
+    return one, none, found
+
+
+@compiled
+def _decide_by_lists(
+    lists: tuple[Scores, Scores, Scores, Scores], a: int, b: int, n: int, label: int, y: int, floor: int
+) -> int:
+    """Whether the sum is right, from the kept rivals of both members; a class that one does not keep is bounded.
+
+    Fagin's threshold: both lists descend, so a walk ends where no later class can reach the label.
+    """
+    _, score_VNK, class_VNK, rest_VN = lists
+    a_rest, b_rest = np.int64(rest_VN[a, n]), np.int64(rest_VN[b, n])
+    b_most = max(np.int64(score_VNK[b, n, 0]), b_rest)
+    kept = score_VNK.shape[2]
+    verdict = _RIGHT
+    for k in range(kept):
+        rival, score = class_VNK[a, n, k], np.int64(score_VNK[a, n, k])
+        if rival < 0 or score + b_most < label:
+            break
+        slot = _slot(class_VNK[b, n], rival)
+        least, most = score + floor, score + b_rest
+        if slot >= 0:
+            least = most = score + score_VNK[b, n, slot]
+        if least + (rival < y) > label:
+            return _WRONG
+        if most + (rival < y) > label:
+            verdict = _UNKNOWN
+    if a_rest < floor:
+        return verdict  # every rival is in the first list
+    for k in range(kept):
+        rival, score = class_VNK[b, n, k], np.int64(score_VNK[b, n, k])
+        if rival < 0 or score + a_rest < label:
+            break
+        if _slot(class_VNK[a, n], rival) < 0:
+            if score + floor + (rival < y) > label:
+                return _WRONG
+            if score + a_rest + (rival < y) > label:
+                verdict = _UNKNOWN
+    if b_rest >= floor and a_rest + b_rest + (y > 0) > label:
+        return _UNKNOWN
+    return verdict
+
+
+@compiled
+def _slot(class_K: Scores, label: int) -> int:
+    for k in range(len(class_K)):
+        if class_K[k] == label:
+            return k
+    return -1
+
+
+@compiled
+def _decide_winners(a_X: Scores, b_X: Scores) -> tuple[int, int]:
+    right, both = np.int32(0), np.int32(0)
+    for n in range(LENGTH):
+        a_lead, b_lead = a_X[_LEAD + n], b_X[_LEAD + n]
+        a_top, b_top = a_X[_TOP + n], b_X[_TOP + n]
+        sure = a_lead if a_top > b_top else b_lead
+        lead = min(a_lead, b_lead) if a_top == b_top else sure
+        right = np.int32(right + (lead == 0))
+        both = np.int32(both + ((a_lead | b_lead) == 0))
+    return right, both
+
+
+@compiled
+def _grown(undecided_U4: NDArray[np.int32]) -> NDArray[np.int32]:
+    grown_U4 = np.empty((2 * len(undecided_U4), 4), dtype=np.int32)
+    grown_U4[: len(undecided_U4)] = undecided_U4
+    return grown_U4

@@ -1,0 +1,180 @@
+"""The integer scores of every variant's likeliest classes, read from the stored results some examples at a time.
+
+Array names: V variants, N examples of a chunk, K kept classes, U chosen rows of it, C classes.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from overlap.outcomes import Outcomes
+from overlap.store import Objects, Outputs, Store
+from overlap.store.schema import ROW_GROUP, matrix
+from overlap_analysis import NOTHING, Contenders, contenders_of_top, logit_scores, probability_scores
+
+BYTES_A_ROW = 200  # of one variant, while its rows become contenders
+_NOBODY, _ABSTAINED = -1, 2**31 - 1  # as classes
+_COLUMNS = ("label_logit", "top_classes", "top_logits", "log_partition", "calibrated_log_partition")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """Examples [start, stop) of a dataset, which lie in one row group of every file."""
+
+    start: int
+    stop: int
+
+    @property
+    def group(self) -> int:
+        """The row group."""
+        return self.start // ROW_GROUP
+
+    @property
+    def rows(self) -> slice:
+        """Its rows within the row group."""
+        first = self.group * ROW_GROUP
+        return slice(self.start - first, self.stop - first)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """How logits become scores: as probabilities or as they are, over each variant's temperature or raw."""
+
+    probabilities: bool
+    calibrated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ScoreFiles:
+    """Where the scores of V variants lie. `complete_V` says whose files hold every class, not only the likeliest."""
+
+    result_names: tuple[str, ...]
+    logits_names: tuple[str, ...]
+    temperature_V: NDArray[np.float64]
+    complete_V: NDArray[np.bool_]
+    classes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tops:
+    """What a result says of the likeliest K classes on the N examples of a chunk."""
+
+    label_logit_N: NDArray[np.float16]
+    top_classes_NK: NDArray[np.integer]
+    top_logits_NK: NDArray[np.float16]
+    log_partition_N: NDArray[np.float64]
+    calibrated_log_partition_N: NDArray[np.float64]
+
+
+def plan_chunks(examples: int, variants: int, *, memory_bytes: float) -> list[Chunk]:
+    """Cuts the examples so that a chunk of all variants takes at most this much memory."""
+    rows = int(np.clip(memory_bytes // (BYTES_A_ROW * max(variants, 1)), 1, ROW_GROUP))
+    chunks = []
+    for first in range(0, examples, ROW_GROUP):
+        last = min(first + ROW_GROUP, examples)
+        parts = -(-(last - first) // rows)
+        edges = np.linspace(first, last, parts + 1).astype(int).tolist()
+        chunks += [Chunk(start=start, stop=stop) for start, stop in pairwise(edges)]
+    return chunks
+
+
+def read_tops(files: ScoreFiles, chunk: Chunk, objects: Objects, *, threads: int) -> list[Tops]:
+    """Reads the columns of a chunk from every result."""
+    store = Store(objects)
+
+    def read(name: str) -> Tops:
+        whole = store.read(name, columns=list(_COLUMNS), groups=[chunk.group]).table
+        table = whole.slice(chunk.rows.start, chunk.stop - chunk.start)
+        return Tops(
+            label_logit_N=table.column("label_logit").to_numpy(),
+            top_classes_NK=matrix(table, "top_classes").astype(np.int32),
+            top_logits_NK=matrix(table, "top_logits").astype(np.float16, copy=False),
+            log_partition_N=table.column("log_partition").to_numpy(),
+            calibrated_log_partition_N=table.column("calibrated_log_partition").to_numpy(),
+        )
+
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(read, files.result_names))
+
+
+def contenders(files: ScoreFiles, tops: Sequence[Tops], labels_N: NDArray[np.int32], scale: Scale) -> Contenders:
+    """The label and its strongest rivals on the grid of a scale.
+
+    Of a variant that is not complete, the classes that are not known have no probability.
+    """
+    widest = max(top.top_classes_NK.shape[1] for top in tops)
+    kept = _empty_contenders(len(tops), len(labels_N), widest)
+    for v, top in enumerate(tops):
+        logits = np.concatenate([top.label_logit_N[:, None], top.top_logits_NK], axis=1)
+        scores = _scores(files, v, top, logits, slice(None), scale)
+        own = contenders_of_top(
+            top.top_classes_NK[None], scores[None, :, 1:], scores[None, :, 0], labels_N, classes=files.classes
+        )
+        known = top.top_classes_NK.shape[1]
+        kept.label_VN[v], kept.rest_VN[v] = own.label_VN[0], own.rest_VN[0]
+        kept.score_VNK[v, :, :known], kept.class_VNK[v, :, :known] = own.score_VNK[0], own.class_VNK[0]
+        if not files.complete_V[v]:
+            kept.rest_VN[v] = np.minimum(own.rest_VN[0], 0)
+    return kept
+
+
+def votes(predictions_VN: NDArray[np.integer], labels_N: NDArray[np.int32]) -> Contenders:
+    """What is left of the scores where members vote: 1 for the prediction; an unknown one gives way to any other."""
+    right_VN = predictions_VN == labels_N
+    variants, examples = predictions_VN.shape
+    kept = _empty_contenders(variants, examples, 1)
+    kept.label_VN[:], kept.rest_VN[:] = right_VN, 0
+    kept.score_VNK[:, :, 0] = np.where(right_VN, 0, 1)
+    rivals_VN = np.where(predictions_VN < 0, _ABSTAINED, predictions_VN)
+    kept.class_VNK[:, :, 0] = np.where(right_VN, _NOBODY, rivals_VN)
+    return kept
+
+
+def read_scores(
+    files: ScoreFiles, chunk: Chunk, top: Tops, objects: Objects, v: int, rows_U: NDArray[np.integer], scale: Scale
+) -> NDArray[np.int32]:
+    """(U, C) the scores of all classes in some rows of one variant."""
+    table = Store(objects).read(files.logits_names[v], columns=["logits"], groups=[chunk.group]).table
+    logits_UC = matrix(table, "logits")[chunk.rows][rows_U].astype(np.float16, copy=False)
+    return _scores(files, v, top, logits_UC, rows_U, scale)
+
+
+def score_files(outcomes: Outcomes, variants: Sequence[int]) -> ScoreFiles:
+    """The files of some variants."""
+    return ScoreFiles(
+        result_names=tuple(outcomes.result_names[v] for v in variants),
+        logits_names=tuple(outcomes.logits_names[v] for v in variants),
+        temperature_V=outcomes.temperature_V[list(variants)],
+        complete_V=np.array([outcomes.outputs[v] is Outputs.LOGITS for v in variants]),
+        classes=len(outcomes.class_names),
+    )
+
+
+def _scores(
+    files: ScoreFiles,
+    v: int,
+    top: Tops,
+    logits_UK: NDArray[np.float16],
+    rows_U: slice | NDArray[np.integer],
+    scale: Scale,
+) -> NDArray[np.int32]:
+    """Scores of some classes in some rows of one variant."""
+    temperature = files.temperature_V[v] if scale.calibrated else 1.0
+    if not scale.probabilities:
+        return logit_scores(logits_UK, temperature=temperature)
+    known = scale.calibrated and files.complete_V[v]
+    partition_N = top.calibrated_log_partition_N if known else top.log_partition_N
+    return probability_scores(logits_UK, partition_N[rows_U], temperature=temperature)
+
+
+def _empty_contenders(variants: int, examples: int, kept: int) -> Contenders:
+    return Contenders(
+        label_VN=np.empty((variants, examples), np.int32),
+        score_VNK=np.full((variants, examples, kept), NOTHING, np.int32),
+        class_VNK=np.full((variants, examples, kept), -1, np.int32),
+        rest_VN=np.empty((variants, examples), np.int32),
+    )
