@@ -159,10 +159,10 @@ def _resampled_totals(
         chunk = chosen_P[start : start + _PAIRS_AT_ONCE]
         given = [_resampled_value(draws, value, chunk) for value in values.values()]
         category = np.ascontiguousarray(category_P[chunk], dtype=np.int8)
-        for r, (weight_P, counts) in enumerate(_resampled_counts(draws, a[chunk], b[chunk])):
+        for r, (drawn, weight_P, counts) in enumerate(_resampled_counts(draws, a[chunk], b[chunk])):
             computed = [PAIR_METRICS[name](counts) for name in metrics]
-            for m, value_P in enumerate([*computed, *(value_RP[r % len(value_RP)] for value_RP in given)]):
-                _add(value_P, weight_P, category, weights_MRK[m, r], totals_MRK[m, r])
+            for m, value_P in enumerate([*computed, *(value_RP[r % len(value_RP), drawn] for value_RP in given)]):
+                _add(value_P, weight_P, category[drawn], weights_MRK[m, r], totals_MRK[m, r])
     return weights_MRK, totals_MRK
 
 
@@ -218,16 +218,20 @@ def _resampled_value(draws: _Draws, value: Value, chunk: NDArray[np.int64]) -> N
 
 def _resampled_counts(
     draws: _Draws, a: NDArray[np.int32], b: NDArray[np.int32]
-) -> Iterator[tuple[NDArray[np.float64], PairCounts]]:
-    """Weight and joint outcomes of some pairs, resample by resample."""
-    for r, both_correct in enumerate(_drawn_counts(draws.groups, _both_correct(draws.blocks, a, b))):
-        correct_a, correct_b = draws.correct[r, a], draws.correct[r, b]
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], PairCounts]]:
+    """Which of some pairs are drawn, about 40 of 100, their weight and joint outcomes, resample by resample."""
+    for r, both_correct_P in enumerate(_drawn_counts(draws.groups, _both_correct(draws.blocks, a, b))):
+        weight_P = draws.variants[r, a] * draws.variants[r, b]
+        drawn = np.flatnonzero(weight_P)
+        both_correct = both_correct_P[drawn]
+        correct_a, correct_b = draws.correct[r, a[drawn]], draws.correct[r, b[drawn]]
         examples = int(draws.examples[r])
         yield (
-            draws.variants[r, a] * draws.variants[r, b],
+            drawn,
+            weight_P[drawn],
             PairCounts(
-                a=a,
-                b=b,
+                a=a[drawn],
+                b=b[drawn],
                 examples=examples,
                 both_correct=both_correct,
                 only_a_correct=correct_a - both_correct,

@@ -100,22 +100,36 @@ def sum_means(
     """
     sums_3RW = np.zeros((3, *wanted_RW.shape), dtype=np.int32)
     undecided_U4, found = np.empty((4096, 4), dtype=np.int32), 0
-    open_ = np.empty(LENGTH, dtype=np.uint8)
+    words, open_U = np.empty(LENGTH // 8, dtype=np.uint64), np.empty(LENGTH + 1, dtype=np.int64)
+    open_ = words.view(np.uint8)
     for block in range(len(fields_BVX)):
         for tile in range(0, wanted_RW.shape[1], _TILE):
             for r in range(len(rows_R)):
-                a_X = fields_BVX[block, rows_R[r]]
+                a = rows_R[r]
+                a_X = fields_BVX[block, a]
                 for w in range(tile, min(tile + _TILE, wanted_RW.shape[1])):
                     if not wanted_RW[r, w]:
                         continue
                     if found + LENGTH > len(undecided_U4):
                         undecided_U4 = _grown(undecided_U4)
-                    b_X = fields_BVX[block, first + w]
+                    b = first + w
+                    b_X = fields_BVX[block, b]
                     right, right_members, both = _decide_means(a_X, b_X, open_)
-                    where = (rows_R[r], first + w, block * LENGTH)
-                    one, none, found = _walk(a_X, b_X, open_, where, lists, labels_N, floor, undecided_U4, found)
-                    one += right_members - 2 * both
-                    none += right - (right_members - 2 * both) - both
+                    one = right_members - 2 * both
+                    none = right - one - both
+                    for u in range(_collect(words, open_, open_U)):
+                        i = open_U[u]
+                        n = block * LENGTH + i
+                        members = (a_X[_CORRECT + i] + b_X[_CORRECT + i]) >> _SHIFT
+                        label = np.int64(a_X[_LABEL + i]) + b_X[_LABEL + i] + 2 * (floor + _HALF)
+                        verdict = _decide_by_lists(lists, a, b, n, label, labels_N[n], floor)
+                        if verdict == _RIGHT:
+                            one += members
+                            none += 1 - members
+                        elif verdict == _UNKNOWN:
+                            undecided_U4[found, 0], undecided_U4[found, 1] = a, b
+                            undecided_U4[found, 2], undecided_U4[found, 3] = n, members
+                            found += 1
                     sums_3RW[0, r, w] += both
                     sums_3RW[1, r, w] += one
                     sums_3RW[2, r, w] += none
@@ -176,87 +190,72 @@ def _decide_means(a_X: Scores, b_X: Scores, open_: NDArray[np.uint8]) -> tuple[i
 
 
 @compiled
-def _walk(
-    a_X: Scores,
-    b_X: Scores,
-    open_: NDArray[np.uint8],
-    where: tuple[int, int, int],
-    lists: tuple[Scores, Scores, Scores, Scores],
-    labels_N: NDArray[np.int64],
-    floor: int,
-    undecided_U4: NDArray[np.int32],
-    found: int,
-) -> tuple[int, int, int]:
-    """Decide what is open by the lists: right sums with one right member, with none, and undecided found so far."""
-    a, b, start = where
-    one, none = 0, 0
-    words = open_.view(np.uint64)
+def _collect(words: NDArray[np.uint64], open_: NDArray[np.uint8], open_U: NDArray[np.int64]) -> int:
+    """Write the places that are marked, without a branch on a single mark; gives their number."""
+    count = 0
     for word in range(len(words)):
-        if words[word] == 0:
-            continue
-        for i in range(8 * word, 8 * word + 8):
-            if open_[i] == 0:
-                continue
-            label = np.int64(a_X[_LABEL + i]) + b_X[_LABEL + i] + 2 * (floor + _HALF)
-            members = (a_X[_CORRECT + i] + b_X[_CORRECT + i]) >> _SHIFT
-            verdict = _decide_by_lists(lists, a, b, start + i, label, labels_N[start + i], floor)
-            if verdict == _RIGHT:
-                one += members
-                none += 1 - members
-            elif verdict == _UNKNOWN:
-                undecided_U4[found, 0], undecided_U4[found, 1] = a, b
-                undecided_U4[found, 2], undecided_U4[found, 3] = start + i, members
-                found += 1
-    return one, none, found
+        if words[word] != 0:
+            for i in range(8 * word, 8 * word + 8):
+                open_U[count] = i
+                count += open_[i]
+    return count
 
 
 @compiled
 def _decide_by_lists(
     lists: tuple[Scores, Scores, Scores, Scores], a: int, b: int, n: int, label: int, y: int, floor: int
 ) -> int:
-    """Whether the sum is right, from the kept rivals of both members; a class that one does not keep is bounded.
+    """Whether the sum is right, from the kept rivals of both members.
 
     Fagin's threshold: both lists descend, so a walk ends where no later class can reach the label.
     """
-    _, score_VNK, class_VNK, rest_VN = lists
+    _, score_VNK, _, rest_VN = lists
     a_rest, b_rest = np.int64(rest_VN[a, n]), np.int64(rest_VN[b, n])
-    b_most = max(np.int64(score_VNK[b, n, 0]), b_rest)
-    kept = score_VNK.shape[2]
+    verdict = _walk(lists, a, b, n, label, y, floor, max(np.int64(score_VNK[b, n, 0]), b_rest))
+    if verdict == _WRONG or a_rest < floor:  # all rivals were in the first list
+        return verdict
+    other = _walk(lists, b, a, n, label, y, floor, a_rest)
+    if other != _RIGHT:
+        return other
+    return _UNKNOWN if b_rest >= floor and a_rest + b_rest + (y > 0) > label else verdict
+
+
+@compiled
+def _walk(
+    lists: tuple[Scores, Scores, Scores, Scores], a: int, b: int, n: int, label: int, y: int, floor: int, bound: int
+) -> int:
+    """Whether a rival in the list of a beats the label; what b does not keep scores from `floor` to its rest."""
+    _, score_VNK, class_VNK, rest_VN = lists
+    rest = np.int64(rest_VN[b, n])
     verdict = _RIGHT
-    for k in range(kept):
+    for k in range(score_VNK.shape[2]):
         rival, score = class_VNK[a, n, k], np.int64(score_VNK[a, n, k])
-        if rival < 0 or score + b_most < label:
+        if rival < 0 or score + bound < label:
             break
-        slot = _slot(class_VNK[b, n], rival)
-        least, most = score + floor, score + b_rest
-        if slot >= 0:
-            least = most = score + score_VNK[b, n, slot]
-        if least + (rival < y) > label:
+        known = _score_of(score_VNK, class_VNK, b, n, rival)
+        least = score + (known if known >= floor else floor) + (rival < y)
+        most = score + (known if known >= floor else rest) + (rival < y)
+        if least > label:
             return _WRONG
-        if most + (rival < y) > label:
+        if most > label:
             verdict = _UNKNOWN
-    if a_rest < floor:
-        return verdict  # every rival is in the first list
-    for k in range(kept):
-        rival, score = class_VNK[b, n, k], np.int64(score_VNK[b, n, k])
-        if rival < 0 or score + a_rest < label:
-            break
-        if _slot(class_VNK[a, n], rival) < 0:
-            if score + floor + (rival < y) > label:
-                return _WRONG
-            if score + a_rest + (rival < y) > label:
-                verdict = _UNKNOWN
-    if b_rest >= floor and a_rest + b_rest + (y > 0) > label:
-        return _UNKNOWN
     return verdict
 
 
 @compiled
-def _slot(class_K: Scores, label: int) -> int:
-    for k in range(len(class_K)):
-        if class_K[k] == label:
-            return k
-    return -1
+def _score_of(score_VNK: Scores, class_VNK: Scores, v: int, n: int, label: int) -> int:
+    """The score of a class, below every score if it is not kept."""
+    kept = score_VNK.shape[2]
+    found = np.int32(-(2**31))
+    whole = kept // 8 * 8
+    for start in range(0, whole, 8):
+        for k in range(8):
+            score = score_VNK[v, n, start + k]
+            found = max(found, score if class_VNK[v, n, start + k] == label else np.int32(-(2**31)))
+    for k in range(whole, kept):
+        score = score_VNK[v, n, k]
+        found = max(found, score if class_VNK[v, n, k] == label else np.int32(-(2**31)))
+    return found
 
 
 @compiled

@@ -35,6 +35,7 @@ class PackedPredictions:
         groups_M: (M,) int32, the groups of each variant, variant by variant.
         variant_starts_V: (V + 1,) int64, where the groups of each variant start.
         correct_V: (V,) int64, examples that the variant gets right.
+        known_V: (V,) int64, examples whose prediction is known.
         examples: N.
     """
 
@@ -44,6 +45,7 @@ class PackedPredictions:
     groups_M: NDArray[np.int32]
     variant_starts_V: NDArray[np.int64]
     correct_V: NDArray[np.int64]
+    known_V: NDArray[np.int64]
     examples: int
 
     @property
@@ -76,9 +78,10 @@ def pack_predictions(predictions_VN: ArrayLike, labels_N: ArrayLike, *, threads:
         return _pack_block(predictions_VN[:, part], labels_N[part], planes_BV4W[block])
 
     with ThreadPoolExecutor(threads) as pool:
-        sizes, members, correct = zip(*pool.map(pack_block, range(blocks)), strict=True)
+        sizes, members, totals_2V = zip(*pool.map(pack_block, range(blocks)), strict=True)
     members_M = np.concatenate([np.empty(0, np.int32), *chain(*members)])
     group_starts_G = np.concatenate([np.zeros(1, np.int64), *chain(*sizes)]).cumsum()
+    correct_V, known_V = np.sum(totals_2V, axis=0)
     variant_starts_V, groups_M = _groups_by_variant(members_M, group_starts_G, variants)
     return PackedPredictions(
         planes_BV4W=planes_BV4W,
@@ -86,7 +89,8 @@ def pack_predictions(predictions_VN: ArrayLike, labels_N: ArrayLike, *, threads:
         group_starts_G=group_starts_G,
         groups_M=groups_M,
         variant_starts_V=variant_starts_V,
-        correct_V=np.sum(correct, axis=0),
+        correct_V=correct_V,
+        known_V=known_V,
         examples=examples,
     )
 
@@ -117,15 +121,16 @@ def _ones(*shape: int) -> NDArray[np.uint64]:
 def _pack_block(
     predictions_VN: NDArray[np.integer], labels_N: NDArray[np.integer], planes_V4W: NDArray[np.uint64]
 ) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]], NDArray[np.int64]]:
-    """Fill the planes of a block; sizes and members of its groups word by word, and (V,) how often each is right."""
-    sizes, members, correct_V = [], [], np.zeros(len(predictions_VN), dtype=np.int64)
+    """Fill the planes of a block; sizes and members of its groups word by word, and (2, V) predictions right, and known."""
+    sizes, members, totals_2V = [], [], np.zeros((2, len(predictions_VN)), dtype=np.int64)
     for word, start in enumerate(range(0, len(labels_N), WORD_EXAMPLES)):
         part = slice(start, start + WORD_EXAMPLES)
         classes_VN, right_N, classes = _dense(predictions_VN[:, part], labels_N[part])
-        word_sizes, word_members = _pack_word(classes_VN, right_N, classes, planes_V4W, word, correct_V)
+        word_sizes, word_members = _pack_word(classes_VN, right_N, classes, planes_V4W, word)
         sizes.append(word_sizes)
         members.append(word_members)
-    return sizes, members, correct_V
+        totals_2V += np.count_nonzero([classes_VN == right_N, classes_VN >= 0], axis=2)
+    return sizes, members, totals_2V
 
 
 def _dense(
@@ -154,9 +159,8 @@ def _pack_word(
     classes: int,
     planes_V4W: NDArray[np.uint64],
     word: int,
-    correct_V: NDArray[np.int64],
 ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Write one word of every plane and add to `correct_V`; sizes and members of the groups of its examples."""
+    """Write one word of every plane; sizes and members of the groups of its examples."""
     variants, examples = classes_VN.shape
     codes_NC = np.zeros((examples, classes), dtype=np.int32)
     for v in range(variants):
@@ -180,7 +184,6 @@ def _pack_word(
                 members_M[free_G[group]] = v
                 free_G[group] += 1
                 code = _OTHER
-            correct_V[v] += code == 0
             bits, at = np.uint64(code), np.uint64(n)
             bits0 |= (bits & one) << at
             bits1 |= (bits >> np.uint64(1) & one) << at

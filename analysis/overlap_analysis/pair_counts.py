@@ -19,6 +19,7 @@ from overlap_analysis.packed import WORD_EXAMPLES, PackedPredictions, pack_predi
 from overlap_analysis.pairs import PairBlock, merge_blocks
 
 _TILE_ROWS, _TILE_COLUMNS = 128, 256  # the blocks of so many rows stay in the second-level cache
+_RARE_ROWS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -81,10 +82,8 @@ def joint_counts(packed: PackedPredictions, rows_R: ArrayLike, *, first: int = 0
     both_RC, same_RC = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
 
     def count_tile(tile: tuple[range, range]) -> None:
-        rows, columns = tile
-        _count_tile(
-            packed.planes_BV4W, rows_R, first, rows.start, rows.stop, columns.start, columns.stop, both_RC, same_RC
-        )
+        rows, columns = ((part.start, part.stop) for part in tile)
+        _count_tile(packed.planes_BV4W, rows_R, rows, first, columns, both_RC, same_RC)
 
     def add_rare(rows: range) -> None:
         _add_rare(
@@ -92,16 +91,17 @@ def joint_counts(packed: PackedPredictions, rows_R: ArrayLike, *, first: int = 0
             packed.group_starts_G,
             packed.groups_M,
             packed.variant_starts_V,
-            rows_R,
+            rows_R[rows.start : rows.stop],
             first,
-            rows.start,
-            rows.stop,
-            same_RC,
+            same_RC[rows.start : rows.stop],
         )
 
+    tiles = product(_ranges(shape[0], _TILE_ROWS), _ranges(shape[1], _TILE_COLUMNS))
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(count_tile, product(_ranges(shape[0], _TILE_ROWS), _ranges(shape[1], _TILE_COLUMNS))))
-        list(pool.map(add_rare, _ranges(shape[0], _TILE_ROWS // threads + 1)))
+        list(pool.map(count_tile, tiles))
+        list(pool.map(add_rare, _ranges(shape[0], _RARE_ROWS)))
+    own = rows_R >= first
+    same_RC[own, rows_R[own] - first] = packed.known_V[rows_R[own]]
     return JointCounts(both_correct_RC=both_RC, same_prediction_RC=same_RC, first=first)
 
 
@@ -220,72 +220,51 @@ def _popcount(_: Any, word: Any) -> tuple[Any, Any]:  # noqa: ANN401 - types of 
 def _count_tile(
     planes_BV4W: NDArray[np.uint64],
     rows_R: NDArray[np.int64],
+    rows: tuple[int, int],
     first: int,
-    row: int,
-    row_stop: int,
-    column: int,
-    column_stop: int,
+    columns: tuple[int, int],
     both_RC: NDArray[np.int32],
     same_RC: NDArray[np.int32],
 ) -> None:
-    """Add the counts of a tile, rare classes left out. Two rows meet two columns at a time, which halves the reading."""
+    """Add the counts of a tile but for rare classes. Rows a and b meet columns c and d at once: half the reading."""
     blocks, _, _, words = planes_BV4W.shape
-    slots = words * WORD_EXAMPLES
     for block in range(blocks):
-        for c in range(column, column_stop, 2):
-            d = min(c + 1, column_stop - 1)
-            for r in range(row, row_stop, 2):
-                s = min(r + 1, row_stop - 1)
-                counts = _compare(
-                    planes_BV4W[block, rows_R[r]],
-                    planes_BV4W[block, rows_R[s]],
-                    planes_BV4W[block, first + c],
-                    planes_BV4W[block, first + d],
-                )
-                both_RC[r, c] += slots - counts[0]
-                same_RC[r, c] += slots - counts[1]
-                if d > c:
-                    both_RC[r, d] += slots - counts[2]
-                    same_RC[r, d] += slots - counts[3]
-                if s > r:
-                    both_RC[s, c] += slots - counts[4]
-                    same_RC[s, c] += slots - counts[5]
-                if d > c and s > r:
-                    both_RC[s, d] += slots - counts[6]
-                    same_RC[s, d] += slots - counts[7]
-
-
-@compiled
-def _compare(
-    a_4W: NDArray[np.uint64], b_4W: NDArray[np.uint64], c_4W: NDArray[np.uint64], d_4W: NDArray[np.uint64]
-) -> tuple[int, int, int, int, int, int, int, int]:
-    """On how many places one is wrong, and on how many the codes differ or are 15: of a with c and d, b with c and d."""
-    wrong_ac, wrong_ad, wrong_bc, wrong_bd = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
-    other_ac, other_ad, other_bc, other_bd = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
-    for w in range(a_4W.shape[1]):
-        a0, a1, a2, a3 = a_4W[0, w], a_4W[1, w], a_4W[2, w], a_4W[3, w]
-        b0, b1, b2, b3 = b_4W[0, w], b_4W[1, w], b_4W[2, w], b_4W[3, w]
-        c0, c1, c2, c3 = c_4W[0, w], c_4W[1, w], c_4W[2, w], c_4W[3, w]
-        d0, d1, d2, d3 = d_4W[0, w], d_4W[1, w], d_4W[2, w], d_4W[3, w]
-        rare_a, rare_b = a0 & a1 & a2 & a3, b0 & b1 & b2 & b3
-        wrong_ac += _popcount(a2 | a3 | c2 | c3)
-        wrong_ad += _popcount(a2 | a3 | d2 | d3)
-        wrong_bc += _popcount(b2 | b3 | c2 | c3)
-        wrong_bd += _popcount(b2 | b3 | d2 | d3)
-        other_ac += _popcount(rare_a | (a0 ^ c0) | (a1 ^ c1) | (a2 ^ c2) | (a3 ^ c3))
-        other_ad += _popcount(rare_a | (a0 ^ d0) | (a1 ^ d1) | (a2 ^ d2) | (a3 ^ d3))
-        other_bc += _popcount(rare_b | (b0 ^ c0) | (b1 ^ c1) | (b2 ^ c2) | (b3 ^ c3))
-        other_bd += _popcount(rare_b | (b0 ^ d0) | (b1 ^ d1) | (b2 ^ d2) | (b3 ^ d3))
-    return (
-        np.int64(wrong_ac),
-        np.int64(other_ac),
-        np.int64(wrong_ad),
-        np.int64(other_ad),
-        np.int64(wrong_bc),
-        np.int64(other_bc),
-        np.int64(wrong_bd),
-        np.int64(other_bd),
-    )
+        planes_V4W = planes_BV4W[block]
+        for column in range(columns[0], columns[1], 2):
+            next_column = min(column + 1, columns[1] - 1)
+            c, d = first + column, first + next_column
+            for row in range(rows[0], rows[1], 2):
+                next_row = min(row + 1, rows[1] - 1)
+                a, b = rows_R[row], rows_R[next_row]
+                wrong_ac, wrong_ad, wrong_bc, wrong_bd = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+                other_ac, other_ad, other_bc, other_bd = np.uint64(0), np.uint64(0), np.uint64(0), np.uint64(0)
+                for w in range(words):
+                    a0, a1, a2, a3 = planes_V4W[a, 0, w], planes_V4W[a, 1, w], planes_V4W[a, 2, w], planes_V4W[a, 3, w]
+                    b0, b1, b2, b3 = planes_V4W[b, 0, w], planes_V4W[b, 1, w], planes_V4W[b, 2, w], planes_V4W[b, 3, w]
+                    c0, c1, c2, c3 = planes_V4W[c, 0, w], planes_V4W[c, 1, w], planes_V4W[c, 2, w], planes_V4W[c, 3, w]
+                    d0, d1, d2, d3 = planes_V4W[d, 0, w], planes_V4W[d, 1, w], planes_V4W[d, 2, w], planes_V4W[d, 3, w]
+                    wrong_ac += _popcount(a2 | a3 | c2 | c3)
+                    wrong_ad += _popcount(a2 | a3 | d2 | d3)
+                    wrong_bc += _popcount(b2 | b3 | c2 | c3)
+                    wrong_bd += _popcount(b2 | b3 | d2 | d3)
+                    # Masking bit 0 of the column makes 15 of the row differ from every code.
+                    coded_a, coded_b = ~(a0 & a1 & a2 & a3), ~(b0 & b1 & b2 & b3)
+                    other_ac += _popcount((a0 ^ (c0 & coded_a)) | (a1 ^ c1) | (a2 ^ c2) | (a3 ^ c3))
+                    other_ad += _popcount((a0 ^ (d0 & coded_a)) | (a1 ^ d1) | (a2 ^ d2) | (a3 ^ d3))
+                    other_bc += _popcount((b0 ^ (c0 & coded_b)) | (b1 ^ c1) | (b2 ^ c2) | (b3 ^ c3))
+                    other_bd += _popcount((b0 ^ (d0 & coded_b)) | (b1 ^ d1) | (b2 ^ d2) | (b3 ^ d3))
+                slots = words * WORD_EXAMPLES
+                both_RC[row, column] += slots - np.int64(wrong_ac)
+                same_RC[row, column] += slots - np.int64(other_ac)
+                if next_column > column:
+                    both_RC[row, next_column] += slots - np.int64(wrong_ad)
+                    same_RC[row, next_column] += slots - np.int64(other_ad)
+                if next_row > row:
+                    both_RC[next_row, column] += slots - np.int64(wrong_bc)
+                    same_RC[next_row, column] += slots - np.int64(other_bc)
+                if next_column > column and next_row > row:
+                    both_RC[next_row, next_column] += slots - np.int64(wrong_bd)
+                    same_RC[next_row, next_column] += slots - np.int64(other_bd)
 
 
 @compiled
@@ -296,15 +275,12 @@ def _add_rare(
     variant_starts_V: NDArray[np.int64],
     rows_R: NDArray[np.int64],
     first: int,
-    row: int,
-    row_stop: int,
     same_RC: NDArray[np.int32],
 ) -> None:
-    """Add what some rows share with columns in the groups of rare classes."""
-    for r in range(row, row_stop):
-        v = rows_R[r]
-        for group in groups_M[variant_starts_V[v] : variant_starts_V[v + 1]]:
+    """Add what rows share with other columns of their groups of rare classes."""
+    for row, variant in enumerate(rows_R):
+        for group in groups_M[variant_starts_V[variant] : variant_starts_V[variant + 1]]:
             at = group_starts_G[group + 1] - 1
             while at >= group_starts_G[group] and members_M[at] >= first:
-                same_RC[r, members_M[at] - first] += 1
+                same_RC[row, members_M[at] - first] += 1
                 at -= 1

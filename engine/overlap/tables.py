@@ -34,7 +34,8 @@ def variants_table(outcomes: Outcomes) -> pl.DataFrame:
             "nll": outcomes.loss_V,
             "temperature": outcomes.temperature_V,
             "examples": np.full(len(variants), examples),
-        }
+        },
+        nan_to_null=True,
     )
 
 

@@ -1,5 +1,6 @@
 import pickle
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import numkong
 import numpy as np
@@ -166,8 +167,8 @@ def test_row_blocks_hold_every_row_once_and_no_more_pairs_than_asked(variants, p
     blocks = row_blocks(variants, pairs=pairs)
     assert [row for rows in blocks for row in rows] == list(range(variants))
     assert all(len(rows) == 1 or sum(variants - 1 - row for row in rows) <= pairs for rows in blocks)
-    follows = zip(blocks, blocks[1:], strict=False)
-    assert all(sum(variants - 1 - row for row in range(one.start, two.start + 1)) > pairs for one, two in follows)
+    for block, following in pairwise(blocks):
+        assert sum(variants - 1 - row for row in range(block.start, following.start + 1)) > pairs
 
 
 def test_threads_change_nothing():

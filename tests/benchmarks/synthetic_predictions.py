@@ -3,8 +3,8 @@
 Dimensions: `V` variants, `N` examples, `K` classes with which an example is confused.
 
 An example has a difficulty, and one more for each family of variants. A variant is right where its skill and
-logistic noise exceed both, skills so that accuracies run from 0.5 to 0.9. A wrong prediction is nearly always one of the
-example's K confusable classes, the k-th k ** -1.5 times as often as the first; a family has a favorite among them.
+logistic noise exceed both, skills so that accuracies run from 0.5 to 0.9. A wrong prediction is nearly always one
+of the example's K confusable classes, the k-th k ** -1.5 times as often as the first; a family has a favorite.
 """
 
 import numba

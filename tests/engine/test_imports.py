@@ -426,6 +426,10 @@ BAD_FILES = {
     "scalar.csv": ("example,label,logits\n1,0,0.1\n", "expected lists in 'logits'"),
     "gap.csv": ("example,label,logits_0,logits_2\n1,2,0.1,0.2\n", "there are 2 columns 'logits_…', but no 'logits_1'"),
     "ragged.csv": ('example,label,logits\n1,0,"[1,2]"\n2,0,"[1,2]"\n3,0,"[1]"\n', "row 2 .*expected 2 logits, got 1"),
+    "hole.csv": (
+        "example,label,top_classes,top_probabilities\n1,0,,\n2,0,[0],[1]\n",
+        "row 0 .*expected 1 top_probabilities, got 0",
+    ),
     "nameless.csv": ("example,label,prediction,variant\n1,2,1,\n", "row 0: expected the name of a variant"),
     "no_id.csv": ("example,label,prediction\n,2,1\n1,2,1\n", "row 0 .*expected the number or name of an example"),
     "torn.parquet": ("PAR1", "cannot be read"),
@@ -480,7 +484,7 @@ def test_other_examples_than_those_of_the_store_are_refused_even_when_their_name
 
 def test_names_and_numbers_do_not_mix(write, store):
     named = columns_of(kind="prediction") | {"example": np.array([f"i{n}" for n in range(EXAMPLES)])}
-    with pytest.raises(ArgumentError, match=r"its examples are names, those of .* are numbers"):
+    with pytest.raises(ArgumentError, match=r"has names as examples, .* has numbers"):
         import_predictions([write("a", columns_of()), write("b", named)], store, dataset="val")
     words = np.array(list("abcd"))[LABELS]
     with pytest.raises(ArgumentError, match=r"classes are names in .*b\.parquet' \('a'\) and numbers in .*a\.parquet'"):
@@ -642,7 +646,7 @@ def test_the_command_says_what_it_has_imported_and_what_comes_next(write, tmp_pa
     arguments = ["predictions", "import", *map(str, files), "--store", str(tmp_path / "store"), "--dataset", "val"]
     assert run(arguments) == 0
     printed = capsys.readouterr().out
-    assert "3 variants on val: 12 examples, 4 classes; 3 imported now, 0 were there" in printed
+    assert "3 variants on val: 12 examples, 4 classes; 3 imported now\n" in printed
     for words in ("1 with all outputs", "1 with the most probable classes", "1 with one class an example"):
         assert words in printed
     assert f"next: overlap analyze {tmp_path / 'store'}" in printed

@@ -22,7 +22,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 @app.command("import")
 def import_(
     files: Annotated[
-        list[Path], typer.Argument(metavar="FILES…", help="Parquet, CSV or npz files.", show_default=False)
+        list[Path], typer.Argument(metavar="FILES", help="Parquet, CSV or npz files.", show_default=False)
     ],
     *,
     store: Annotated[str, typer.Option("--store", help="The store to fill: a folder, s3://… or gs://…")],
@@ -46,19 +46,23 @@ def import_(
     replace: Annotated[bool, typer.Option("--replace", help="Take files whose content has changed.")] = False,
     json: Json = False,
 ) -> None:
-    """Fill a store with predictions that were made elsewhere, so that everything else works on it.
+    """Fill a store with predictions that were made elsewhere, for everything else to work on.
 
-    Each file has a row an example, with the columns example (a number or a name), label, and one of: logits;
-    probabilities; top_classes and top_probabilities, from the most probable down; prediction. A file is one
-    variant, called like the file; a column named variant makes it several. Labels and predictions are numbers
-    from 0 or names of classes. All variants must be over the same examples, in any order.
+    Each file has a row an example, with the columns example (a number or a
+    name), label, and one of: logits; probabilities; top_classes and
+    top_probabilities, from the most probable down; prediction. A file is one
+    variant, called like the file; a column named variant makes it several.
+    Labels and predictions are numbers from 0, or names of classes. All
+    variants must have the same examples, in any order.
 
-    Files that were imported before are left alone, more variants may be added at any time.
+    Files that were imported before are left alone. More variants of the same
+    examples may join them at any time.
 
-    The table of --variants has the columns name, architecture, framework, train_on, hyperparameters (JSON) and
-    seed; a cell may be empty. A pair whose category does not follow from what is known has category unknown.
+    The table of --variants has the columns name, architecture, framework,
+    train_on, hyperparameters (JSON) and seed; a cell may be empty. A pair
+    whose category does not follow from what is known has category unknown.
 
-    Example: overlap predictions import models/*.parquet --store runs/mine --dataset imagenet-val
+    Example: overlap predictions import models/*.parquet --store runs/mine --dataset val
     """
     from overlap.imports import import_predictions
     from overlap.store import Store, open_objects
@@ -111,16 +115,17 @@ def _columns(pairs: list[str]) -> dict[str, str]:
 
 
 _MEANS = {
-    "logits": "all outputs: everything can be computed",
+    "logits": "all outputs: everything but calibration",
     "top": "the most probable classes: pairs, votes; ensembles take the other classes as 0; no NLL",
     "prediction": "one class an example: pairs and votes; no NLL, no mean of probabilities, no greedy selection",
 }
 
 
 def _print_imported(imported: "Imported") -> None:
+    before = len(imported.variants) - imported.new
     typer.echo(
         f"{len(imported.variants)} variants on {imported.dataset}: {imported.examples:,} examples, "
-        f"{imported.classes:,} classes; {imported.new} imported now, {len(imported.variants) - imported.new} were there"
+        f"{imported.classes:,} classes; {imported.new} imported now" + (f", {before} there before" if before else "")
     )
     for name in imported.put_aside:
         typer.echo(f"damaged and put aside: {name}")

@@ -1,5 +1,6 @@
 """The examples that all imported variants must cover: their names, in order, and their labels."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from overlap.store.schema import hash_ids, hash_labels
 from overlap.variants import canonical_json, key_of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Examples:
     """N examples in the order of their names, which are Int64 or String and all different."""
 
@@ -28,7 +29,7 @@ class Examples:
             return np.arange(len(self.names), dtype=np.int64)
         return self.names.to_numpy().astype(np.int64)
 
-    @property
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Hash of names and labels."""
         is_named = self.names.dtype == pl.String
@@ -71,8 +72,10 @@ def within(classes: Sequence[str]) -> str:
 def differences(examples: Examples, expected: Examples, place: str) -> Iterator[str]:
     """What is missing, too many or labelled otherwise; `place` is where the expected examples are."""
     if examples.names.dtype != expected.names.dtype:
-        kinds = {pl.Int64: "numbers", pl.String: "names"}
-        yield f"its examples are {kinds[examples.names.dtype]}, those of {place} are {kinds[expected.names.dtype]}"
+        own, others = ("names" if one.names.dtype == pl.String else "numbers" for one in (examples, expected))
+        yield f"has {own} as examples, {place} has {others}"
+        return
+    if examples.names.equals(expected.names) and np.array_equal(examples.labels_N, expected.labels_N):
         return
     missing = expected.names.filter(~expected.names.is_in(examples.names.implode()))
     extra = examples.names.filter(~examples.names.is_in(expected.names.implode()))
@@ -80,9 +83,8 @@ def differences(examples: Examples, expected: Examples, place: str) -> Iterator[
         yield f"lacks examples that {place} has: {named(missing)}"
     if len(extra):
         yield f"has examples that {place} has not: {named(extra)}"
-    own = pl.DataFrame({"name": examples.names, "label": examples.labels_N})
-    others = pl.DataFrame({"name": expected.names, "label": expected.labels_N})
-    both = own.join(others, on="name", maintain_order="left")
+    labelled = [pl.DataFrame({"name": one.names, "label": one.labels_N}) for one in (examples, expected)]
+    both = labelled[0].join(labelled[1], on="name", maintain_order="left")
     unlike = both.filter(pl.col("label") != pl.col("label_right"))
     if unlike.height:
         name, label, other = unlike.row(0)

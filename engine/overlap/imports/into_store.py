@@ -8,14 +8,13 @@ from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
-
 from overlap.errors import ArgumentError, CorruptFileError, StoreMismatchError
 from overlap.imports.attributes import imported_variant, read_variants
-from overlap.imports.classes import Found, choose_classes, find_classes, given_classes
-from overlap.imports.examples import Examples, differences, examples_from, read_examples
-from overlap.imports.files import Table, check_columns, read_tables
-from overlap.imports.outputs import content_hash, read_outputs
+from overlap.imports.checking import Source, Target, check_all, find_class_names, refusal, source_of
+from overlap.imports.classes import given_classes
+from overlap.imports.examples import Examples, examples_from
+from overlap.imports.files import check_columns, read_tables
+from overlap.imports.outputs import read_outputs
 from overlap.imports.rows import sorted_rows
 from overlap.plan import Job, Stage
 from overlap.store import (
@@ -23,18 +22,16 @@ from overlap.store import (
     MissingObjectError,
     Objects,
     Outputs,
-    PartialPredictions,
     Predictions,
     Store,
 )
 from overlap.store.lease import held
 from overlap.store.local import LocalObjects
 from overlap.store.verify import find_damage, harmed, put_aside, remember_sound
-from overlap.variants import SCHEMA_VERSION, DatasetFacts, SplitFacts, Variant, canonical_json, key_of
+from overlap.variants import SCHEMA_VERSION, DatasetFacts, SplitFacts, Variant
 
 NAME = "imported predictions"  # of the lock file; no sweep can have it
 _DATASET = re.compile(r"[A-Za-z0-9](\.?[A-Za-z0-9_-]){0,63}")
-_SHOWN = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,40 +97,13 @@ def import_predictions(
     attributes = read_variants(variants) if variants else None
     given = given_classes(classes) if classes else None
     lock = _lock_of_imports(store)
-    class_names, problems = _class_names(files, columns, given, lock, dataset)
-    target = _Target(store=store, lock=lock, dataset=dataset, class_names=class_names, stored=_stored(store, dataset))
-    sources = _check_all(files, columns, target, problems, replace=replace)
+    class_names, problems = find_class_names(files, columns, given, lock, dataset)
+    target = Target(store=store, lock=lock, dataset=dataset, class_names=class_names, stored=_stored(store, dataset))
+    sources = check_all(files, columns, target, problems, replace=replace)
     new_lock = _lock_with(target, sources, attributes, problems)
     if problems:
-        raise ArgumentError(_listed(problems))
+        raise ArgumentError(refusal(problems))
     return _fill(target, sources, new_lock, columns)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Target:
-    """What the files are to fit to; `stored` are the examples of earlier imports, None if there are none."""
-
-    store: Store
-    lock: LockFile
-    dataset: str
-    class_names: tuple[str, ...]
-    stored: Examples | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Source:
-    """A variant that was read and found good: where it is, and the configuration whose hash is its key."""
-
-    path: Path
-    variant: str
-    outputs: Outputs
-    unanswered: int
-    examples: Examples
-    config: str
-
-    @property
-    def key(self) -> str:
-        return key_of(self.config)
 
 
 def _lock_of_imports(store: Store) -> LockFile:
@@ -154,119 +124,8 @@ def _stored(store: Store, dataset: str) -> Examples | None:
         return None  # the lock file's fingerprint still tells whether the examples are the same
 
 
-def _class_names(
-    files: Sequence[Path],
-    columns: Mapping[str, str],
-    given: tuple[str, ...] | None,
-    lock: LockFile,
-    dataset: str,
-) -> tuple[tuple[str, ...], list[str]]:
-    """The classes, and what is wrong with files that cannot even be asked for theirs."""
-    stored = lock.datasets[dataset].class_names if dataset in lock.datasets else None
-    if stored and given and stored != given:
-        raise ArgumentError(
-            f"--classes names {len(given):,} classes, and other ones than the {len(stored):,} of '{dataset}' in this "
-            "store; leave it out, or give another --store"
-        )
-    found: list[Found] = []
-    problems: list[str] = []
-    for path in files:
-        try:
-            found += [find_classes(table) for table in read_tables(path, columns)]
-        except ArgumentError as error:
-            problems.append(str(error))
-    known = given or stored
-    if known is None and not any(one.names or one.largest >= 0 for one in found):
-        raise ArgumentError(_listed(problems or ["the files hold no labels"]))
-    return known or choose_classes(found), problems
-
-
-def _check_all(
-    files: Sequence[Path], columns: Mapping[str, str], target: _Target, problems: list[str], *, replace: bool
-) -> list[_Source]:
-    """Everything that is good; what is wrong with the rest joins the problems."""
-    sources: list[_Source] = []
-    expected, place = target.stored, f"'{target.dataset}' in the store"
-    for path in files:
-        try:
-            tables = read_tables(path, columns)
-        except ArgumentError:
-            continue  # it was among the problems when its classes were wanted
-        for table in tables:
-            source, wrong = _check(table, target, expected, place)
-            twin = next((one for one in sources if source and one.variant == source.variant), None)
-            if twin:
-                wrong = [f"{table.place}: variant '{table.variant}' is also in '{twin.path}'; expected each one once"]
-            if source and not replace:
-                wrong += _changes(source, target)
-            problems += wrong
-            if source and not wrong:
-                sources.append(source)
-            if source and expected is None:
-                expected, place = source.examples, table.place
-    fingerprint = _fingerprint(target)
-    if expected and fingerprint and expected.fingerprint != fingerprint:  # of a store that has lost its examples
-        problems.append(f"the examples or labels are others than those of '{target.dataset}' in the store")
-    return sources
-
-
-def _check(table: Table, target: _Target, expected: Examples | None, place: str) -> tuple[_Source | None, list[str]]:
-    """A table as a source, None if it cannot be one, and what is wrong with it."""
-    rows, problems = sorted_rows(table), []
-    try:
-        examples = read_examples(rows, target.class_names)
-    except ArgumentError as error:
-        return None, [str(error)]
-    if expected:
-        problems = [f"{table.place} {difference}" for difference in differences(examples, expected, place)]
-    try:
-        outputs = read_outputs(rows, examples, target.class_names)
-    except ArgumentError as error:
-        return None, [*problems, str(error)]
-    return _source(table, outputs, examples, target), problems
-
-
-def _source(table: Table, outputs: Predictions | PartialPredictions, examples: Examples, target: _Target) -> _Source:
-    partial = isinstance(outputs, PartialPredictions)
-    kind = outputs.outputs if isinstance(outputs, PartialPredictions) else Outputs.LOGITS
-    config = {
-        "imported": {
-            "schema": SCHEMA_VERSION,
-            "variant": table.variant,
-            "outputs": kind.value,
-            "content": content_hash(outputs),
-        },
-        "test": examples.fingerprint,
-        "classes": list(target.class_names),
-    }
-    return _Source(
-        path=table.path,
-        variant=table.variant,
-        outputs=kind,
-        unanswered=int(np.count_nonzero(outputs.prediction_N < 0)) if partial else 0,
-        examples=examples,
-        config=canonical_json(config),
-    )
-
-
-def _changes(source: _Source, target: _Target) -> list[str]:
-    """What is wrong when a variant of this name was imported before, and was another one."""
-    before = target.lock.results.get(target.dataset, {}).get(source.variant, source.key)
-    if before == source.key or before[:16] not in target.store.result_names(target.dataset):
-        return []
-    return [
-        f"'{source.path}': variant '{source.variant}' has changed since it was imported; say --replace to take the new "
-        "one, or give it another name"
-    ]
-
-
-def _fingerprint(target: _Target) -> str:
-    facts = target.lock.datasets.get(target.dataset)
-    return facts.splits["test"].fingerprint if facts else ""
-
-
 def _lock_with(
-    target: _Target, sources: Sequence[_Source], attributes: Mapping[str, Variant] | None, problems: list[str]
+    target: Target, sources: Sequence[Source], attributes: Mapping[str, Variant] | None, problems: list[str]
 ) -> LockFile:
     """The lock file with these sources, whose variants come behind those that are there."""
     lock, dataset = target.lock, target.dataset
@@ -296,7 +155,7 @@ def _lock_with(
     )
 
 
-def _fill(target: _Target, sources: Sequence[_Source], lock: LockFile, columns: Mapping[str, str]) -> Imported:
+def _fill(target: Target, sources: Sequence[Source], lock: LockFile, columns: Mapping[str, str]) -> Imported:
     """Writes what the store lacks; sources are read again, because all of them at once may not fit into memory."""
     store, dataset = target.store, target.dataset
     damage = find_damage(store)
@@ -327,7 +186,7 @@ def _fill(target: _Target, sources: Sequence[_Source], lock: LockFile, columns: 
     )
 
 
-def _commit(target: _Target, sources: Sequence[_Source], lock: LockFile, columns: Mapping[str, str]) -> None:
+def _commit(target: Target, sources: Sequence[Source], lock: LockFile, columns: Mapping[str, str]) -> None:
     """Writes the results of one file."""
     variants = {variant.name: variant for variant in lock.variants}
     tables = {table.variant: table for table in read_tables(sources[0].path, columns)}
@@ -335,8 +194,8 @@ def _commit(target: _Target, sources: Sequence[_Source], lock: LockFile, columns
     for source in sources:
         table = tables[source.variant]
         outputs = read_outputs(sorted_rows(table), source.examples, target.class_names)
-        if _source(table, outputs, source.examples, target).key != source.key:
-            raise ArgumentError(f"'{source.path}' has changed while it was imported; import it again")
+        if source_of(table, outputs, source.examples, target).key != source.key:
+            raise ArgumentError(f"{table.place} has changed while it was imported; import it again")
         job = Job(
             stage=Stage.EVALUATE,
             variant=variants[source.variant],
@@ -362,11 +221,3 @@ def _held(objects: Objects) -> Iterator[None]:
         return
     with held(objects):
         yield
-
-
-def _listed(problems: Sequence[str]) -> str:
-    """All problems of the files as one message."""
-    if len(problems) == 1:
-        return f"{problems[0]}\nnothing was imported"
-    more = [f"and {len(problems) - _SHOWN:,} more"] if len(problems) > _SHOWN else []
-    return "\n  ".join([f"{len(problems):,} problems, nothing was imported:", *problems[:_SHOWN], *more])

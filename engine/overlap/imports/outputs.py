@@ -19,7 +19,7 @@ from overlap.store import PartialPredictions, Predictions, round_logits
 from overlap.store.rows import BLOCK
 
 TOLERANCE = 0.01  # of the sum of a row's probabilities: they may have been rounded to two or three digits
-_NEAR_ZERO = -1e-30  # float32 can tell it from 0
+_NEAR_ZERO, _FAR = -1e-30, -1e30  # float32 can tell the one from 0 and the other from infinity
 
 Values = NDArray[np.float32 | np.float64]
 
@@ -68,8 +68,8 @@ def content_hash(outputs: Predictions | PartialPredictions) -> str:
 
 def _logits(rows: Rows, classes: Sequence[str]) -> NDArray[np.float16]:
     logits_NC = _all_outputs(rows, "logits", classes)
-    usable_N = ~(np.isnan(logits_NC) | np.isposinf(logits_NC)).any(axis=1)
-    rows.require(usable_N, lambda i: f"expected logits that are numbers, got {_worst(logits_NC[i])}")
+    unusable_N = np.any(np.isnan(logits_NC) | np.isposinf(logits_NC), axis=1)
+    rows.require(~unusable_N, lambda i: f"expected logits that are numbers, got {_worst(logits_NC[i])}")
     rows.require(np.isfinite(logits_NC.max(axis=1)), lambda _: "expected a finite logit, got only -inf")
     return _rounded(logits_NC, lambda block: block - block.max(axis=1, keepdims=True))
 
@@ -81,19 +81,16 @@ def _log_probabilities(rows: Rows, classes: Sequence[str]) -> NDArray[np.float16
     rows.require(
         np.abs(sum_N - 1) <= TOLERANCE, lambda i: f"expected probabilities that add up to 1, got {sum_N[i]:.6g}"
     )
-
-    def centred(block: NDArray[np.float64]) -> NDArray[np.float64]:
-        with np.errstate(divide="ignore"):  # of 0: the smallest logit there is
-            return np.log(block / block.max(axis=1, keepdims=True))
-
-    return _rounded(probabilities_NC, centred)
+    return _rounded(probabilities_NC, lambda block: np.log(block / block.max(axis=1, keepdims=True)))
 
 
 def _rounded(values_NC: Values, centred: Callable[[NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float16]:
     """Logits as they are stored; `centred` makes logits whose maximum is 0 of some rows, in float64."""
     rounded_NC = np.empty(values_NC.shape, np.float16)
     for start in range(0, len(values_NC), BLOCK):
-        block = centred(values_NC[start : start + BLOCK].astype(np.float64))
+        with np.errstate(divide="ignore", over="ignore"):  # a probability of 0, a difference beyond float64
+            block = centred(values_NC[start : start + BLOCK].astype(np.float64))
+        np.maximum(block, _FAR, out=block)
         np.minimum(block, _NEAR_ZERO, out=block, where=block < 0)
         rounded_NC[start : start + BLOCK] = round_logits(block)
     return rounded_NC
@@ -108,12 +105,13 @@ def _top(rows: Rows, classes: Sequence[str]) -> tuple[NDArray[np.int32], NDArray
         shapes = f"{numbers_NK.shape[1]} top_classes and {probabilities_NK.shape[1]} top_probabilities"
         raise ArgumentError(f"{rows.table.place}: expected as many of both, got {shapes} a row")
     rows.require(
-        (numbers_NK >= 0).all(axis=1),
+        np.all(numbers_NK >= 0, axis=1),
         lambda i: f"expected classes {within(classes)}, got {listed[i].to_list()[int(np.argmin(numbers_NK[i]))]!r}",
     )
     ordered_NK = np.sort(numbers_NK, axis=1)
     rows.require(
-        (np.diff(ordered_NK, axis=1) > 0).all(axis=1), lambda i: f"expected each class once, got {listed[i].to_list()}"
+        np.all(np.diff(ordered_NK, axis=1) > 0, axis=1),
+        lambda i: f"expected each class once, got {listed[i].to_list()}",
     )
     _require_probabilities(rows, probabilities_NK)
     sum_N = probabilities_NK.sum(axis=1, dtype=np.float64)
@@ -121,11 +119,12 @@ def _top(rows: Rows, classes: Sequence[str]) -> tuple[NDArray[np.int32], NDArray
         sum_N <= 1 + TOLERANCE, lambda i: f"expected probabilities that add up to at most 1, got {sum_N[i]:.6g}"
     )
     rows.require(
-        (np.diff(probabilities_NK, axis=1) <= 0).all(axis=1),
+        np.all(np.diff(probabilities_NK, axis=1) <= 0, axis=1),
         lambda i: f"expected top_probabilities from the largest down, got {probabilities_NK[i].tolist()}",
     )
-    rows.require(probabilities_NK[:, 0] > 0, lambda _: "expected a first probability above 0, got 0")
-    return numbers_NK.astype(np.int32), probabilities_NK.astype(np.float32)
+    small_NK = probabilities_NK.astype(np.float32)
+    rows.require(small_NK[:, 0] > 0, lambda i: f"expected a first probability above 0, got {probabilities_NK[i, 0]}")
+    return numbers_NK.astype(np.int32), small_NK
 
 
 def _predictions(rows: Rows, classes: Sequence[str]) -> NDArray[np.int32]:
@@ -140,12 +139,8 @@ def _predictions(rows: Rows, classes: Sequence[str]) -> NDArray[np.int32]:
 
 
 def _require_probabilities(rows: Rows, probabilities_NK: Values) -> None:
-    def is_probability(values: Values) -> NDArray[np.bool_]:
-        usable: NDArray[np.bool_] = (values >= 0) & np.isfinite(values)
-        return usable
-
     rows.require(
-        is_probability(probabilities_NK).all(axis=1),
+        np.all((probabilities_NK >= 0) & np.isfinite(probabilities_NK), axis=1),
         lambda i: f"expected probabilities of at least 0, got {_worst(probabilities_NK[i])}",
     )
 
@@ -174,7 +169,7 @@ def _matrix(rows: Rows, name: str) -> Values:
 
 
 def _flat(rows: Rows, name: str) -> pl.Series:
-    """All values of a column of lists, which must all be as long as the first one, and not empty."""
+    """All values of a column of lists, which must all be as long as the first one that is not empty."""
     series = rows.frame[name]
     if series.dtype == pl.List:
         lengths_N = series.list.len().fill_null(0).to_numpy()
@@ -182,6 +177,6 @@ def _flat(rows: Rows, name: str) -> pl.Series:
         lengths_N = np.where(series.is_null().to_numpy(), 0, series.dtype.shape[0])  # type: ignore[attr-defined]
     else:
         raise ArgumentError(f"{rows.table.place}: expected lists in '{name}', got {series.dtype}")
-    expected = int(np.median(lengths_N)) or 1
+    expected = int(lengths_N[np.argmax(lengths_N > 0)]) or 1
     rows.require(lengths_N == expected, lambda i: f"expected {expected} {name}, got {lengths_N[i]}")
     return series.explode()

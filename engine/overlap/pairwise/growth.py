@@ -5,7 +5,6 @@ Dimensions: `V` variants now, `W` variants of the earlier analysis, `R` new or c
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +37,7 @@ class Known:
 def nothing_known(variants: int) -> Known:
     """The state before the first analysis."""
     nothing = np.empty(0, np.int64)
-    return Known(place_V=np.full(variants, -1), earlier=0, columns=MappingProxyType({}), correct_W=nothing)
+    return Known(place_V=np.full(variants, -1), earlier=0, columns={}, correct_W=nothing)
 
 
 def known_columns(
@@ -76,10 +75,12 @@ def gather(
     rows, columns = np.where(first, row_V[a_new], row_V[b_new]), np.where(first, b_new, a_new)
     gathered = {}
     for name, counted in counted_RV.items():
-        values = np.empty((len(a_P), *counted.shape[2:]), counted.dtype)
-        values[~old_P] = counted[rows, columns]
+        old = known.columns.get(name, counted[:, 0])
+        values = np.empty((len(a_P), *old.shape[1:]), np.result_type(old, counted))
         if len(positions):
-            values[old_P] = known.columns[name][positions]
+            values[old_P] = old[positions]
+        if len(rows):
+            values[~old_P] = counted[rows, columns]
         gathered[name] = values
     return gathered
 

@@ -129,7 +129,7 @@ def votes(predictions_VN: NDArray[np.integer], labels_N: NDArray[np.int32]) -> C
     kept = _empty_contenders(variants, examples, 1)
     kept.label_VN[:], kept.rest_VN[:] = right_VN, 0
     kept.score_VNK[:, :, 0] = np.where(right_VN, 0, 1)
-    rivals_VN = np.where(predictions_VN < 0, _ABSTAINED, predictions_VN)
+    rivals_VN = np.where(predictions_VN < 0, np.int32(_ABSTAINED), predictions_VN.astype(np.int32))
     kept.class_VNK[:, :, 0] = np.where(right_VN, _NOBODY, rivals_VN)
     return kept
 
