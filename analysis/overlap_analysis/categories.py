@@ -95,7 +95,10 @@ def category_means(
     copies of one variant are no pair. Each metric is computed anew on the resampled examples. A resample
     without a pair of a category is left out for that category, so the interval of a category with a single
     pair knows of its examples only. Simulated coverage of 95 % intervals is 0.98 to 0.997 with 5 variants and
-    200 examples, all pairs in one category, and 0.96 with 30 variants and 500 examples.
+    200 examples, all pairs in one category, and 0.96 with 30 variants and 500 examples. Where the variants'
+    own levels decide a value, 6 of them tell little about others, and COVERAGE.
+
+    1000 variants on 50,000 examples take half a minute for three metrics and 1000 resamples.
 
     Args:
         correct_VN: which examples each variant gets right.

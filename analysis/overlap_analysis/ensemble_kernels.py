@@ -102,6 +102,7 @@ def sum_means(
     undecided_U4, found = np.empty((4096, 4), dtype=np.int32), 0
     words, open_U = np.empty(LENGTH // 8, dtype=np.uint64), np.empty(LENGTH + 1, dtype=np.int64)
     open_ = words.view(np.uint8)
+    _, score_VNK, class_VNK, rest_VN = lists
     for block in range(len(fields_BVX)):
         for tile in range(0, wanted_RW.shape[1], _TILE):
             for r in range(len(rows_R)):
@@ -122,7 +123,7 @@ def sum_means(
                         n = block * LENGTH + i
                         members = (a_X[_CORRECT + i] + b_X[_CORRECT + i]) >> _SHIFT
                         label = np.int64(a_X[_LABEL + i]) + b_X[_LABEL + i] + 2 * (floor + _HALF)
-                        verdict = _decide_by_lists(lists, a, b, n, label, labels_N[n], floor)
+                        verdict = _decide_by_lists(score_VNK, class_VNK, rest_VN, a, b, n, label, labels_N[n], floor)
                         if verdict == _RIGHT:
                             one += members
                             none += 1 - members
@@ -203,18 +204,17 @@ def _collect(words: NDArray[np.uint64], open_: NDArray[np.uint8], open_U: NDArra
 
 @compiled
 def _decide_by_lists(
-    lists: tuple[Scores, Scores, Scores, Scores], a: int, b: int, n: int, label: int, y: int, floor: int
+    score_VNK: Scores, class_VNK: Scores, rest_VN: Scores, a: int, b: int, n: int, label: int, y: int, floor: int
 ) -> int:
     """Whether the sum is right, from the kept rivals of both members.
 
     Fagin's threshold: both lists descend, so a walk ends where no later class can reach the label.
     """
-    _, score_VNK, _, rest_VN = lists
     a_rest, b_rest = np.int64(rest_VN[a, n]), np.int64(rest_VN[b, n])
-    verdict = _walk(lists, a, b, n, label, y, floor, max(np.int64(score_VNK[b, n, 0]), b_rest))
+    verdict = _walk(score_VNK, class_VNK, b_rest, a, b, n, label, y, floor, max(np.int64(score_VNK[b, n, 0]), b_rest))
     if verdict == _WRONG or a_rest < floor:  # all rivals were in the first list
         return verdict
-    other = _walk(lists, b, a, n, label, y, floor, a_rest)
+    other = _walk(score_VNK, class_VNK, a_rest, b, a, n, label, y, floor, a_rest)
     if other != _RIGHT:
         return other
     return _UNKNOWN if b_rest >= floor and a_rest + b_rest + (y > 0) > label else verdict
@@ -222,11 +222,9 @@ def _decide_by_lists(
 
 @compiled
 def _walk(
-    lists: tuple[Scores, Scores, Scores, Scores], a: int, b: int, n: int, label: int, y: int, floor: int, bound: int
+    score_VNK: Scores, class_VNK: Scores, rest: int, a: int, b: int, n: int, label: int, y: int, floor: int, bound: int
 ) -> int:
     """Whether a rival in the list of a beats the label; what b does not keep scores from `floor` to its rest."""
-    _, score_VNK, class_VNK, rest_VN = lists
-    rest = np.int64(rest_VN[b, n])
     verdict = _RIGHT
     for k in range(score_VNK.shape[2]):
         rival, score = class_VNK[a, n, k], np.int64(score_VNK[a, n, k])

@@ -121,7 +121,11 @@ def _ones(*shape: int) -> NDArray[np.uint64]:
 def _pack_block(
     predictions_VN: NDArray[np.integer], labels_N: NDArray[np.integer], planes_V4W: NDArray[np.uint64]
 ) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]], NDArray[np.int64]]:
-    """Fill the planes of a block; sizes and members of its groups word by word, and (2, V) predictions right, and known."""
+    """Fill the planes of a block.
+
+    Returns:
+        Sizes and members of the groups, word by word, and (2, V) how many predictions are right, and known.
+    """
     sizes, members, totals_2V = [], [], np.zeros((2, len(predictions_VN)), dtype=np.int64)
     for word, start in enumerate(range(0, len(labels_N), WORD_EXAMPLES)):
         part = slice(start, start + WORD_EXAMPLES)

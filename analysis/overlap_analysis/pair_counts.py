@@ -4,11 +4,11 @@ Dimensions: `V` variants, `N` examples, `P` pairs in the order of `pairs.pair_in
 compared with `C` columns, all variants from a first one on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numba.extending import intrinsic
@@ -19,7 +19,7 @@ from overlap_analysis.packed import WORD_EXAMPLES, PackedPredictions, pack_predi
 from overlap_analysis.pairs import PairBlock, merge_blocks
 
 _TILE_ROWS, _TILE_COLUMNS = 128, 256  # the blocks of so many rows stay in the second-level cache
-_RARE_ROWS = 16
+_RARE_ROWS, _RARE_GROUPS = 64, 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -119,15 +119,39 @@ def counts_of_rows(packed: PackedPredictions, start: int, stop: int, *, threads:
     """
     if not 0 <= start <= stop <= packed.variants:
         raise IndexError(f"expected 0 <= start <= stop <= {packed.variants}, got {start} and {stop}")
-    # Narrow blocks of rows, because what lies below the diagonal in each is counted for nothing.
-    parts = [
-        _counts_of_block(packed, start + rows.start, start + rows.stop, threads)
-        for rows in _ranges(stop - start, _TILE_ROWS)
-    ]
-    if not parts:
-        return _counts_of_block(packed, start, start, threads)
-    names = [field.name for field in fields(PairCounts) if field.name != "examples"]
-    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    pairs = (stop - start) * (2 * packed.variants - start - stop - 1) // 2
+    shared_4P, done = np.empty((4, pairs), np.int32), 0
+    for rows in _ranges(stop - start, _TILE_ROWS):  # few, for what lies below the diagonal is counted in vain
+        row = start + rows.start
+        joint = joint_counts(packed, np.arange(row, start + rows.stop), first=row, threads=threads)
+        _write_pairs(joint.both_correct_RC, joint.same_prediction_RC, row, shared_4P[:, done:])
+        done += joint.both_correct_RC.size - len(rows) * (len(rows) + 1) // 2
+    a, b, both_correct, same_prediction = shared_4P
+    return shared_counts(packed, a, b, both_correct=both_correct, same_prediction=same_prediction)
+
+
+def shared_counts(
+    packed: PackedPredictions,
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    *,
+    both_correct: NDArray[np.integer],
+    same_prediction: NDArray[np.integer],
+) -> PairCounts:
+    """Joint outcomes of any pairs, from what the two of each share; see `JointCounts`."""
+    both_correct, same_prediction = both_correct.astype(np.int64), same_prediction.astype(np.int64)
+    correct_a, correct_b = packed.correct_V[a], packed.correct_V[b]
+    return PairCounts(
+        a=a,
+        b=b,
+        examples=packed.examples,
+        both_correct=both_correct,
+        only_a_correct=correct_a - both_correct,
+        only_b_correct=correct_b - both_correct,
+        both_wrong=packed.examples - correct_a - correct_b + both_correct,
+        both_wrong_same_class=same_prediction - both_correct,
+        same_prediction=same_prediction,
+    )
 
 
 def count_pairs(predictions_VN: ArrayLike, labels_N: ArrayLike, *, threads: int = 1) -> PairCounts:
@@ -178,42 +202,12 @@ def _ranges(size: int, step: int) -> list[range]:
     return [range(start, min(start + step, size)) for start in range(0, size, step)]
 
 
-def _counts_of_block(packed: PackedPredictions, start: int, stop: int, threads: int) -> PairCounts:
-    joint = joint_counts(packed, np.arange(start, stop), first=start, threads=threads)
-    above_RC = np.arange(packed.variants - start) > np.arange(stop - start)[:, np.newaxis]
-    a, b = (index.astype(np.int32) + np.int32(start) for index in np.nonzero(above_RC))
-    both_correct, same_prediction = joint.both_correct_RC[above_RC], joint.same_prediction_RC[above_RC]
-    return shared_counts(packed, a, b, both_correct=both_correct, same_prediction=same_prediction)
-
-
-def shared_counts(
-    packed: PackedPredictions,
-    a: NDArray[np.int32],
-    b: NDArray[np.int32],
-    *,
-    both_correct: NDArray[np.integer],
-    same_prediction: NDArray[np.integer],
-) -> PairCounts:
-    """Joint outcomes of any pairs, from what the two of each share; see `JointCounts`."""
-    both_correct, same_prediction = both_correct.astype(np.int64), same_prediction.astype(np.int64)
-    correct_a, correct_b = packed.correct_V[a], packed.correct_V[b]
-    return PairCounts(
-        a=a,
-        b=b,
-        examples=packed.examples,
-        both_correct=both_correct,
-        only_a_correct=correct_a - both_correct,
-        only_b_correct=correct_b - both_correct,
-        both_wrong=packed.examples - correct_a - correct_b + both_correct,
-        both_wrong_same_class=same_prediction - both_correct,
-        same_prediction=same_prediction,
-    )
-
-
-@intrinsic
-def _popcount(_: Any, word: Any) -> tuple[Any, Any]:  # noqa: ANN401 - types of the compiler
-    """Number of ones in a uint64, as one instruction, which the loop around it turns into a vector's."""
+def _emit_popcount(_: Any, word: Any) -> tuple[Any, Any]:  # noqa: ANN401 - types of the compiler
     return word(word), lambda _context, builder, _signature, arguments: builder.ctpop(arguments[0])
+
+
+# Number of ones of a uint64, as one instruction, which the loop around it turns into a vector's.
+_popcount = cast("Callable[[np.uint64], np.uint64]", intrinsic(_emit_popcount))
 
 
 @compiled
@@ -277,10 +271,28 @@ def _add_rare(
     first: int,
     same_RC: NDArray[np.int32],
 ) -> None:
-    """Add what rows share with other columns of their groups of rare classes."""
-    for row, variant in enumerate(rows_R):
-        for group in groups_M[variant_starts_V[variant] : variant_starts_V[variant + 1]]:
-            at = group_starts_G[group + 1] - 1
-            while at >= group_starts_G[group] and members_M[at] >= first:
-                same_RC[row, members_M[at] - first] += 1
-                at -= 1
+    """Add what rows share with other columns of their groups of rare classes, some groups at a time for the cache."""
+    next_R = variant_starts_V[rows_R]
+    for groups_stop in range(_RARE_GROUPS, len(group_starts_G) + _RARE_GROUPS, _RARE_GROUPS):
+        for row in range(len(rows_R)):
+            at, stop = next_R[row], variant_starts_V[rows_R[row] + 1]
+            while at < stop and groups_M[at] < groups_stop:
+                start, member = group_starts_G[groups_M[at]], group_starts_G[groups_M[at] + 1] - 1
+                while member >= start and members_M[member] >= first:
+                    same_RC[row, members_M[member] - first] += 1
+                    member -= 1
+                at += 1
+            next_R[row] = at
+
+
+@compiled
+def _write_pairs(
+    both_RC: NDArray[np.int32], same_RC: NDArray[np.int32], first: int, shared_4P: NDArray[np.int32]
+) -> None:
+    """Write a, b and what they share, for what lies above the diagonal of the rows from variant `first` on."""
+    pair = 0
+    for row in range(both_RC.shape[0]):
+        for column in range(row + 1, both_RC.shape[1]):
+            shared_4P[0, pair], shared_4P[1, pair] = first + row, first + column
+            shared_4P[2, pair], shared_4P[3, pair] = both_RC[row, column], same_RC[row, column]
+            pair += 1

@@ -198,15 +198,34 @@ def _mixed_information(part_VX: NDArray[np.float64]) -> NDArray[np.float64]:
     information_VV = np.zeros((variants, variants))
     for start in range(0, columns, _COLUMNS_AT_ONCE):
         block_VX = part_VX[:, start : start + _COLUMNS_AT_ONCE]
+        mixed_X, log2_X = np.empty(block_VX.shape[1]), np.empty(block_VX.shape[1])
         for a in range(variants):
             for b in range(a, variants):
-                total = 0.0
-                for x in range(block_VX.shape[1]):
-                    mixed = (block_VX[a, x] + block_VX[b, x]) / 2
-                    if mixed > 0:
-                        total += mixed * np.log2(mixed)
-                information_VV[a, b] += total
+                for x in range(len(mixed_X)):
+                    mixed_X[x] = (block_VX[a, x] + block_VX[b, x]) / 2
+                _fill_log2(mixed_X, log2_X)
+                information_VV[a, b] += np.dot(mixed_X, log2_X)
     return information_VV
+
+
+@compiled
+def _fill_log2(number_X: NDArray[np.float64], log2_X: NDArray[np.float64]) -> None:
+    """Base-2 logarithms to 1e-14, some finite number for 0: the exponent and the series of artanh.
+
+    No call and no branch, so that the loops are compiled to SIMD, in half the time of `np.log2`.
+    """
+    fraction_X = np.empty_like(number_X)
+    bits_X, fraction_bits_X = number_X.view(np.int64), fraction_X.view(np.int64)
+    for x in range(len(number_X)):
+        fraction_bits_X[x] = (bits_X[x] & 0xFFFFFFFFFFFFF) | 0x3FF0000000000000
+    for x in range(len(number_X)):
+        large = fraction_X[x] > 1.4142135623730951
+        fraction = fraction_X[x] / 2 if large else fraction_X[x]
+        s = np.divide(fraction - 1, fraction + 1)  # unlike /, it does not look for a zero
+        q = s * s
+        series = q * (1 / 9 + q * (1 / 11 + q * (1 / 13 + q * (1 / 15 + q / 17))))
+        series = 1 + q * (1 / 3 + q * (1 / 5 + q * (1 / 7 + series)))
+        log2_X[x] = (bits_X[x] >> 52) - 1023 + large + 2.8853900817779268 * s * series
 
 
 def _parts(examples: int, groups: int, start: int, at_once: int) -> Iterator[tuple[int, NDArray[np.int64]]]:

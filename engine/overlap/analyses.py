@@ -1,7 +1,6 @@
 """From a store's results to its analysis tables: pairs, two-model ensembles, categories, greedy selection."""
 
 import contextlib
-import fnmatch
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +8,18 @@ from enum import StrEnum
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from overlap import tables
-from overlap.blocks import Block, BlockPlan, Blocks, LocalBlocks, plan_blocks
-from overlap.errors import ArgumentError
-from overlap.outcomes import Outcomes, indices_of, only, read_outcomes
+from overlap.blocks import BlockPlan, Blocks, LocalBlocks, plan_blocks
+from overlap.greedy_tables import Search, greedy_tables
+from overlap.outcomes import Outcomes, only, read_outcomes
 from overlap.pairwise.comparison import comparison_tables
-from overlap.pairwise.costs import Work, choose
+from overlap.pairwise.costs import Choice, Work, choose
 from overlap.pairwise.earlier import GROUPS_TABLE, known_ensembles, known_pairs
 from overlap.pairwise.ensemble_rows import GROUPED, Counted, Request, count_ensembles, ensemble_frames
 from overlap.pairwise.ensemble_sums import Method
 from overlap.pairwise.pair_rows import Labels, labels_of, pair_frames, pair_work
+from overlap.pairwise.soft_rows import soft_table
 from overlap.published import with_published
 from overlap.standing import choose_dataset
 from overlap.store import Outputs, Store
@@ -29,9 +28,6 @@ from overlap_analysis import (
     DEFAULT_BOOTSTRAP,
     RULES,
     Rule,
-    ensemble_correct,
-    greedy_counts,
-    greedy_path,
     group_count,
     pack_predictions,
     selection_mask,
@@ -74,8 +70,8 @@ class Options:
     `selection` is the share of examples that choose the greedy ensemble, the rest evaluates it; 1
     chooses on all, and nothing is left to evaluate on. `candidates` is a glob over variant names.
     `rules` are those of the two-model ensembles. `intervals` says whether pairs get them; None leaves them out
-    where there are millions. `memory_bytes` bounds what is held at once. `published` are the accuracies that
-    others have published, by the weights' names.
+    where there are millions; `soft` adds the metrics that compare probabilities. `memory_bytes` bounds what is
+    held at once. `published` are the accuracies that others have published, by the weights' names.
     """
 
     steps: int = 25
@@ -86,6 +82,7 @@ class Options:
     calibration: Calibration = Calibration.SPLIT
     rules: tuple[Rule, ...] = RULES
     intervals: bool | None = None
+    soft: bool = False
     memory_bytes: float = 2 * 2**30
     where: Where = Where.AUTO
     address: str | None = None
@@ -114,7 +111,8 @@ DEFAULT_OPTIONS = Options()
 class Analysis:
     """What was made: tables by name, and how many rows each has, those that are too large to hold included.
 
-    `missing` are the variants without a result, `notes` what could not be made of those that are there, and why.
+    `missing` are the variants without a result, `notes` what could not be made of those that are there. `why` says
+    what decided where it was computed.
     """
 
     dataset: str
@@ -122,6 +120,7 @@ class Analysis:
     rows: Mapping[str, int]
     missing: tuple[str, ...]
     where: Where
+    why: str
     notes: tuple[str, ...] = ()
 
 
@@ -142,7 +141,10 @@ def analyze(
     """
     lock = store.require_lock()
     outcomes = read_outcomes(store, lock, choose_dataset(lock, dataset))
-    where = _where(outcomes, options)
+    choice = _choice(outcomes, kinds, options)
+    where = options.where
+    if where is Where.AUTO:
+        where = Where.RAY if choice.ray else Where.INPROCESS
     made = _Made(store, outcomes)
     with _place(store, options, where) as place:
         tasks = place.tasks
@@ -158,6 +160,8 @@ def analyze(
             intervals = few if options.intervals is None else options.intervals
             work = pair_work(packed, labels, pairs_known, intervals=intervals, threads=tasks.threads)
             made.add("pairs", pair_frames(work, tasks))
+            if options.soft:
+                _add_soft(made, outcomes, options, place)
         if request.methods:
             counted = count_ensembles(outcomes, store.objects.url, request, ensembles_known, tasks)
             _add_ensembles(made, outcomes, labels, counted, kinds)
@@ -176,6 +180,7 @@ def analyze(
         rows=made.rows,
         missing=outcomes.missing,
         where=where,
+        why=str(choice) if options.where is Where.AUTO else "as asked for",
         notes=(*_notes(outcomes), *made.notes),
     )
 
@@ -237,16 +242,37 @@ def _add_ensembles(
             made.add(GROUPS_TABLE, [pl.DataFrame([values])], keys)
 
 
+def _add_soft(made: _Made, outcomes: Outcomes, options: Options, place: "_Place") -> None:
+    """The table of soft metrics, over the variants whose probabilities are all known."""
+    chosen = _with_probabilities(outcomes)
+    if chosen is None or len(chosen.variants) < 2:
+        made.notes.append("no soft metrics: they need the probabilities of all classes of at least two variants")
+        return
+    everyone_N = np.zeros(len(chosen.labels_N), np.bool_)
+    blocks = place.blocks(plan_blocks(chosen, everyone_N, calibrated=options.calibrated))
+    made.add("soft", [soft_table(labels_of(chosen.variants), blocks, len(chosen.labels_N))])
+
+
+def _with_probabilities(outcomes: Outcomes) -> Outcomes | None:
+    """The variants whose probabilities are all known; None if there are none."""
+    complete = [v for v, known in enumerate(outcomes.outputs) if known is Outputs.LOGITS]
+    if len(complete) == len(outcomes.variants):
+        return outcomes
+    return only(outcomes, complete) if complete else None
+
+
 def _add_greedy(made: _Made, outcomes: Outcomes, options: Options, place: "_Place") -> None:
     """The greedy tables, over the variants whose probabilities are all known."""
-    complete = [v for v, known in enumerate(outcomes.outputs) if known is Outputs.LOGITS]
-    if not complete:
+    chosen = _with_probabilities(outcomes)
+    if chosen is None:
         made.notes.append("no greedy selection: it needs the probabilities of all classes")
         return
-    chosen = outcomes if len(complete) == len(outcomes.variants) else only(outcomes, complete)
     selected_N = selection_mask(outcomes.ids_N, fraction=options.selection, seed=options.seed)
     blocks = place.blocks(plan_blocks(chosen, selected_N, calibrated=options.calibrated))
-    for name, table in _greedy_tables(chosen, blocks, options, selected_N).items():
+    search = Search(
+        steps=options.steps, selection=options.selection, start=options.start, candidates=options.candidates
+    )
+    for name, table in greedy_tables(chosen, blocks, search, selected_N).items():
         made.add(name, [table])
 
 
@@ -268,73 +294,11 @@ def _pairs(outcomes: Outcomes) -> int:
     return len(outcomes.variants) * (len(outcomes.variants) - 1) // 2
 
 
-def _greedy_tables(
-    outcomes: Outcomes, blocks: Blocks, options: Options, selected_N: NDArray[np.bool_]
-) -> dict[str, pl.DataFrame]:
-    """The greedy path, and what it must beat: the best single variant and the average of all."""
-    if options.steps < max(1, len(options.start)):
-        raise ArgumentError(f"--steps must be at least {max(1, len(options.start))}, got {options.steps}")
-    matching = [i for i, name in enumerate(outcomes.names) if fnmatch.fnmatchcase(name, options.candidates)]
-    if not matching:
-        raise ArgumentError(f"--candidates '{options.candidates}' matches no variant with a result")
-    selection = int(selected_N.sum())
-    evaluation = len(selected_N) - selection
-    if not selection:
-        raise ArgumentError(f"--selection {options.selection:g} leaves no example to choose on")
-
-    def count(picks: Sequence[int]) -> NDArray[np.int64]:
-        return _total(blocks.map(_count_candidates, list(picks)))
-
-    path = greedy_path(count, steps=options.steps, start=indices_of(outcomes, options.start), candidates=matching)
-    picks = [member.variant for member in path]
-    right_S = _total(blocks.map(_count_prefixes, picks))
-    best = int(np.argmax(count([])))
-    everyone = _total(blocks.map(_count_prefixes, list(range(len(outcomes.variants)))))[-1:]
-    alone = _total(blocks.map(_count_prefixes, [best]))
-    greedy = pl.DataFrame(
-        {
-            "step": np.arange(1, len(path) + 1),
-            "variant": [outcomes.names[pick] for pick in picks],
-            "selection_accuracy": np.array([member.selection_correct for member in path]) / selection,
-            **tables.accuracy_columns("evaluation", right_S, evaluation),
-            "selection_examples": np.full(len(path), selection),
-            "evaluation_examples": np.full(len(path), evaluation),
-        },
-        nan_to_null=True,
-    )
-    references_table = pl.DataFrame(
-        {
-            "reference": ["best single", "average of all"],
-            "variant": [outcomes.names[best], None],
-            **tables.accuracy_columns("evaluation", np.concatenate([alone, everyone]), evaluation),
-        },
-        nan_to_null=True,
-    )
-    return {"greedy": greedy, "greedy_references": references_table}
-
-
-def _total(counts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """The sum of the blocks' counts."""
-    total: NDArray[np.int64] = np.sum(counts, axis=0, dtype=np.int64)
-    return total
-
-
-def _count_candidates(block: Block, picks: list[int]) -> NDArray[np.int64]:
-    """(V,) right selection examples of picks and one more."""
-    return greedy_counts(block.grid_VNC[:, : block.selected], block.labels_N[: block.selected], picks)
-
-
-def _count_prefixes(block: Block, picks: list[int]) -> NDArray[np.int64]:
-    """(S,) right evaluation examples after each pick."""
-    return ensemble_correct(block.grid_VNC[:, block.selected :], block.labels_N[block.selected :], picks)
-
-
-def _where(outcomes: Outcomes, options: Options) -> Where:
-    if options.where is not Where.AUTO:
-        return options.where
+def _choice(outcomes: Outcomes, kinds: Collection[Kind], options: Options) -> Choice:
     variants, examples = outcomes.predictions_VN.shape
-    work = Work(variants=variants, pairs=_pairs(outcomes), examples=examples, methods=len(options.methods))
-    return Where.RAY if choose(work, cores=_cores(), cluster=options.address is not None).ray else Where.INPROCESS
+    methods = len(options.methods) if Kind.ENSEMBLES in kinds else int(Kind.CATEGORIES in kinds)
+    work = Work(variants=variants, pairs=_pairs(outcomes), examples=examples, methods=methods)
+    return choose(work, cores=_cores(), cluster=options.address is not None)
 
 
 def _cores() -> int:

@@ -42,8 +42,12 @@ class BlockPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Block:
-    """Probabilities on the 2⁻³⁰ grid; the first `selected` examples choose, the rest evaluate."""
+    """Probabilities on the 2⁻³⁰ grid; the first `selected` examples choose, the rest evaluate.
 
+    `start` is how many examples of the dataset come before the block.
+    """
+
+    start: int
     grid_VNC: NDArray[np.int32]
     labels_N: NDArray[np.int32]
     selected: int
@@ -97,6 +101,7 @@ def load_block(plan: BlockPlan, objects: Objects) -> Block:
         column = store.read(result, columns=[partition], groups=[plan.group]).table.column(partition)
         grids.append(probability_scores(logits_NC, column.to_numpy()[rows][order_N], temperature=temperature))
     return Block(
+        start=plan.group * ROW_GROUP + plan.start,
         grid_VNC=np.stack(grids),
         labels_N=plan.labels_N[order_N],
         selected=int(np.count_nonzero(plan.selected_N)),

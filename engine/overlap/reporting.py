@@ -104,6 +104,8 @@ def _variant_rows(variants: pl.DataFrame) -> tuple[VariantRow, ...]:
 
 def _pair_columns(variants: pl.DataFrame, pairs: pl.DataFrame, ensembles: pl.DataFrame) -> PairColumns:
     positions = {name: index for index, name in enumerate(variants["name"])}
+    means = ensembles.filter(pl.col("rule") == "mean_probability").unique(["a", "b"], keep="first", maintain_order=True)
+    ensembles = pairs.select("a", "b").join(means, on=["a", "b"], how="left", maintain_order="left")
     return PairColumns(
         a=np.array([positions[name] for name in pairs["a"]], np.int32),
         b=np.array([positions[name] for name in pairs["b"]], np.int32),

@@ -77,6 +77,17 @@ def test_columns_are_mixed_block_by_block():
     np.testing.assert_allclose(result, expected, rtol=1e-10)
 
 
+def test_logarithms_are_those_of_numpy_to_14_digits():
+    rng = np.random.default_rng(0)
+    numbers = np.concatenate([rng.random(5000), 10.0 ** -rng.uniform(0, 300, 5000), [1, 0.5, 2**-0.5, 2.0**-1000]])
+    logarithms = np.empty_like(numbers)
+    MODULE._fill_log2(numbers, logarithms)
+    np.testing.assert_allclose(logarithms, np.log2(numbers), rtol=1e-14, atol=1e-14)
+    for tiny in (0.0, 5e-324):
+        MODULE._fill_log2(np.array([tiny]), logarithms[:1])
+        assert abs(tiny * logarithms[0]) < 1e-300
+
+
 def test_equal_variants_do_not_diverge_and_correlate_fully_but_agree_only_as_far_as_they_are_sure():
     probabilities, labels = outputs(variants=1)
     result = soft_metrics(soft_sums(np.repeat(probabilities, 2, axis=0), labels, groups=9))

@@ -65,6 +65,9 @@ def analyze(
     intervals: Annotated[
         bool | None, typer.Option("--intervals/--no-intervals", help="Of every pair metric; on up to 5 million pairs.")
     ] = None,
+    soft: Annotated[
+        bool, typer.Option("--soft", help="Also compare probabilities: CAPA, Jensen-Shannon divergence, correlation.")
+    ] = False,
     memory: Annotated[float, typer.Option("--memory", min=0.1, help="GiB to hold at once, about.")] = 2.0,
     start: Annotated[list[str] | None, typer.Option("--start", help="A first member; may be repeated.")] = None,
     candidates: Annotated[str, typer.Option("--candidates", help="Glob of variants that may be added.")] = "*",
@@ -73,14 +76,15 @@ def analyze(
     published: Annotated[
         Path | None, typer.Option("--published", help="Check accuracies against timm's results-imagenet.csv.")
     ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say where it was computed, and why.")] = False,
     json: Json = False,
 ) -> None:
     """Compute every pair, every two-model ensemble, the categories and a greedy ensemble.
 
     Example: overlap analyze greedy runs/digits --steps 10
     """
-    from overlap.analyses import Options, Where
     from overlap.analyses import Calibration as Calibrated
+    from overlap.analyses import Options, Where
     from overlap.published import read_published
     from overlap.standing import open_store
     from overlap_analysis import RULES
@@ -94,6 +98,7 @@ def analyze(
         calibration=Calibrated(calibration.value),
         rules=tuple(one.value for one in rule) if rule else RULES,
         intervals=intervals,
+        soft=soft,
         memory_bytes=memory * 2**30,
         where=Where(executor.value),
         address=address,
@@ -102,8 +107,10 @@ def analyze(
     analysis = overlap.analyze(open_store(store), dataset=dataset, kinds=kinds, options=options)
     if json:
         output.print_json({name: table.to_dicts() for name, table in analysis.tables.items()})
-    else:
-        _print_analysis(analysis)
+        return
+    _print_analysis(analysis)
+    if explain:
+        typer.echo(f"where: {analysis.where.value}, {analysis.why}")
 
 
 def report(
@@ -158,6 +165,7 @@ def _print_analysis(analysis: "Analysis") -> None:
         typer.echo(f"{analysis.rows['pairs']:,} pairs")
     if "categories" in tables:
         _print_categories(tables["categories"])
+        _print_trends(tables["trends"])
     if "ensembles" in tables:
         _print_ensembles(tables["ensembles"])
     if "greedy" in tables:
@@ -181,6 +189,17 @@ def _print_categories(categories: "pl.DataFrame") -> None:
         rows.append((str(word), f"{group['pairs'][0]:,}", *(cells[metric] for metric in metrics)))
     titles = [metric.replace("_", " ") for metric in metrics]
     output.print_table(["category", "pairs", *titles], rows, title="means with 95 % intervals:")
+
+
+def _print_trends(trends: "pl.DataFrame") -> None:
+    tested = [
+        f"{row['metric'].replace('_', ' ')} {row['direction']}: {row['effect']:.2f} (p = {row['p_value']:.3f})"
+        for row in trends.to_dicts()
+        if row["effect"] is not None
+    ]
+    if tested:
+        typer.echo("from reinit to dataset, the chance that a pair of a later category has the larger value;")
+        typer.echo(f"  0.5 without a trend: {', '.join(tested)}")
 
 
 def _print_ensembles(ensembles: "pl.DataFrame") -> None:

@@ -102,34 +102,26 @@ def _controls(
     known_P: NDArray[np.bool_],
     bootstrap: Bootstrap,
 ) -> pl.DataFrame:
-    """Category means once more: over pairs of like accuracy, over contested examples, and what chance would give."""
-    parts = []
+    """Category means once more, by `control`.
 
-    def add(control: str, means: Sequence[CategoryMean]) -> None:
-        parts.append(categories_table(means).select(pl.lit(control).alias("control"), pl.all()))
-
-    alike_P = known_P & matched_pairs(correct_VN.mean(axis=1), tolerance=MATCHED_ACCURACY)
-    add(
-        f"accuracies within {100 * MATCHED_ACCURACY:g} point",
-        category_means(correct_VN, kinds_P, metrics=METRICS, among_P=alike_P, bootstrap=bootstrap),
-    )
-    distinct_P = known_P & ~duplicate_pairs(counts)
-    add(
-        "without pairs that always predict the same",
-        category_means(correct_VN, kinds_P, metrics=METRICS, among_P=distinct_P, bootstrap=bootstrap),
-    )
-    contested_N = contested_mask(correct_VN)
-    if contested_N.any():
-        add(
-            f"the {np.count_nonzero(contested_N):,} contested examples",
-            category_means(correct_VN[:, contested_N], kinds_P, metrics=METRICS, among_P=known_P, bootstrap=bootstrap),
-        )
+    - accuracy_matched: over pairs whose accuracies differ by a point at most.
+    - distinct: without pairs that predict the same class on every example.
+    - contested: on the examples that some variants get right and others wrong.
+    - independent: what the accuracies alone would give, if errors had nothing to do with each other.
+    """
     accuracy_V = correct_VN.mean(axis=1)
+    contested_N = contested_mask(correct_VN)
     classes = max(len(outcomes.class_names), 2)
     chance_P = chance_level("error_inconsistency", accuracy_V[counts.a], accuracy_V[counts.b], classes=classes)
-    add(
-        "independent errors",
-        category_means(
+
+    def means(among_P: NDArray[np.bool_], chosen_VN: NDArray[np.bool_]) -> list[CategoryMean]:
+        return category_means(chosen_VN, kinds_P, metrics=METRICS, among_P=among_P, bootstrap=bootstrap)
+
+    made = {
+        "accuracy_matched": means(known_P & matched_pairs(accuracy_V, tolerance=MATCHED_ACCURACY), correct_VN),
+        "distinct": means(known_P & ~duplicate_pairs(counts), correct_VN),
+        "contested": means(known_P, correct_VN[:, contested_N]) if contested_N.any() else [],
+        "independent": category_means(
             correct_VN,
             kinds_P,
             metrics=(),
@@ -137,8 +129,14 @@ def _controls(
             among_P=known_P,
             bootstrap=bootstrap,
         ),
+    }
+    examples = {"contested": int(np.count_nonzero(contested_N))}
+    return pl.concat(
+        categories_table(found).select(
+            pl.lit(control).alias("control"), pl.lit(examples.get(control, counts.examples)).alias("examples"), pl.all()
+        )
+        for control, found in made.items()
     )
-    return pl.concat(parts)
 
 
 def _trends(
