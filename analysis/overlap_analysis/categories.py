@@ -96,7 +96,7 @@ def category_means(
     without a pair of a category is left out for that category, so the interval of a category with a single
     pair knows of its examples only. Simulated coverage of 95 % intervals is 0.98 to 0.997 with 5 variants and
     200 examples, all pairs in one category, and 0.96 with 30 variants and 500 examples. Where the variants'
-    own levels decide a value, 6 of them tell little about others, and COVERAGE.
+    own levels decide a value, it is 0.93 with 10 to 20 variants and 0.87 with 6, as of any mean of so few.
 
     1000 variants on 50,000 examples take half a minute for three metrics and 1000 resamples.
 
@@ -106,7 +106,7 @@ def category_means(
         metrics: of `OUTCOME_METRICS`.
         values: further values of each pair by name, NaN for undefined. Of a `GroupedValue` examples are
             resampled as well; of a plain (P,) only variants are, so its interval leaves out the choice of
-            examples and is too narrow.
+            examples and is too narrow (0.76 to 0.83 where examples matter as much as variants).
         among_P: which pairs to look at, those of similar accuracy, say; all by default.
         bootstrap: how to resample.
 

@@ -22,6 +22,7 @@ _HALF = 2**29
 _TILE = 32  # columns whose fields stay in the cache while every row meets them
 _SHIFT = 16
 _MEMBER = 1 << _SHIFT  # a right member, counted in the upper half of an int32
+_NOTHING = -(2**31)
 _RIGHT, _WRONG, _UNKNOWN = 1, 0, -1
 
 Scores = NDArray[np.int32]
@@ -98,42 +99,35 @@ def sum_means(
         (3, R, W): both members right; exactly one right and the sum right; none right and the sum right. And
         (U, 4): row variant, column variant, example, and how many members are right, of those undecided.
     """
+    label_VN, score_VNK, class_VNK, rest_VN = lists
     sums_3RW = np.zeros((3, *wanted_RW.shape), dtype=np.int32)
-    undecided_U4, found = np.empty((4096, 4), dtype=np.int32), 0
-    words, open_U = np.empty(LENGTH // 8, dtype=np.uint64), np.empty(LENGTH + 1, dtype=np.int64)
-    open_ = words.view(np.uint8)
-    _, score_VNK, class_VNK, rest_VN = lists
+    undecided_U4, found = np.empty((_TILE * LENGTH, 4), dtype=np.int32), 0
+    open_U2 = np.empty((_TILE * LENGTH + 8, 2), dtype=np.int64)
+    words, marked = np.empty(LENGTH // 8, dtype=np.uint64), np.empty(LENGTH // 8 + 1, dtype=np.int64)
+    marks = words.view(np.uint8)
     for block in range(len(fields_BVX)):
         for tile in range(0, wanted_RW.shape[1], _TILE):
             for r in range(len(rows_R)):
-                a = rows_R[r]
-                a_X = fields_BVX[block, a]
+                a_X = fields_BVX[block, rows_R[r]]
+                opened = 0
                 for w in range(tile, min(tile + _TILE, wanted_RW.shape[1])):
-                    if not wanted_RW[r, w]:
-                        continue
-                    if found + LENGTH > len(undecided_U4):
-                        undecided_U4 = _grown(undecided_U4)
-                    b = first + w
-                    b_X = fields_BVX[block, b]
-                    right, right_members, both = _decide_means(a_X, b_X, open_)
-                    one = right_members - 2 * both
-                    none = right - one - both
-                    for u in range(_collect(words, open_, open_U)):
-                        i = open_U[u]
-                        n = block * LENGTH + i
-                        members = (a_X[_CORRECT + i] + b_X[_CORRECT + i]) >> _SHIFT
-                        label = np.int64(a_X[_LABEL + i]) + b_X[_LABEL + i] + 2 * (floor + _HALF)
-                        verdict = _decide_by_lists(score_VNK, class_VNK, rest_VN, a, b, n, label, labels_N[n], floor)
-                        if verdict == _RIGHT:
-                            one += members
-                            none += 1 - members
-                        elif verdict == _UNKNOWN:
-                            undecided_U4[found, 0], undecided_U4[found, 1] = a, b
-                            undecided_U4[found, 2], undecided_U4[found, 3] = n, members
-                            found += 1
-                    sums_3RW[0, r, w] += both
-                    sums_3RW[1, r, w] += one
-                    sums_3RW[2, r, w] += none
+                    if wanted_RW[r, w]:
+                        right, right_members, both = _decide_means(a_X, fields_BVX[block, first + w], marks)
+                        sums_3RW[0, r, w] += both
+                        sums_3RW[1, r, w] += right_members - 2 * both
+                        sums_3RW[2, r, w] += right - (right_members - 2 * both) - both
+                        opened = _collect(words, marks, marked, w, open_U2, opened)
+                if found + opened > len(undecided_U4):
+                    undecided_U4 = _grown(undecided_U4)
+                for u in range(opened):
+                    w, i = open_U2[u, 0], open_U2[u, 1]
+                    a, b, n = rows_R[r], first + w, block * LENGTH + i
+                    members = (a_X[_CORRECT + i] + fields_BVX[block, b, _CORRECT + i]) >> _SHIFT
+                    verdict = _decide_by_lists(score_VNK, class_VNK, rest_VN, a, b, n, label_VN, labels_N[n], floor)
+                    sums_3RW[2 - members, r, w] += verdict == _RIGHT
+                    undecided_U4[found, 0], undecided_U4[found, 1] = a, b
+                    undecided_U4[found, 2], undecided_U4[found, 3] = n, members
+                    found += verdict == _UNKNOWN
     return sums_3RW, undecided_U4[:found].copy()
 
 
@@ -160,8 +154,8 @@ def sum_winners(
 
 
 @compiled
-def _decide_means(a_X: Scores, b_X: Scores, open_: NDArray[np.uint8]) -> tuple[int, int, int]:
-    """Ensembles known to be right, the right members in them, both right; `open_` marks what is not decided.
+def _decide_means(a_X: Scores, b_X: Scores, marks: NDArray[np.uint8]) -> tuple[int, int, int]:
+    """Ensembles known to be right, the right members in them, both right; `marks` what is not decided.
 
     The label wins above a bound of all rivals and loses below the sum of one. With two best rivals, no other class
     reaches more than the best of one member and the second of the other.
@@ -186,74 +180,89 @@ def _decide_means(a_X: Scores, b_X: Scores, open_: NDArray[np.uint8]) -> tuple[i
         )
         total = np.int32(total + (1 + a_correct + b_correct if right else 0))
         both = np.int32(both + (a_correct & b_correct))
-        open_[n] = np.uint8(0) if right | wrong else np.uint8(1)
+        marks[n] = np.uint8(0) if right | wrong else np.uint8(1)
     return total & (_MEMBER - 1), total >> _SHIFT, both >> _SHIFT
 
 
 @compiled
-def _collect(words: NDArray[np.uint64], open_: NDArray[np.uint8], open_U: NDArray[np.int64]) -> int:
-    """Write the places that are marked, without a branch on a single mark; gives their number."""
+def _collect(
+    words: NDArray[np.uint64],
+    marks: NDArray[np.uint8],
+    marked: NDArray[np.int64],
+    w: int,
+    open_U2: NDArray[np.int64],
+    opened: int,
+) -> int:
+    """Append the marked places of a column, without a branch that a processor could mistake; gives their number."""
     count = 0
     for word in range(len(words)):
-        if words[word] != 0:
-            for i in range(8 * word, 8 * word + 8):
-                open_U[count] = i
-                count += open_[i]
-    return count
+        marked[count] = word
+        count += words[word] != 0
+    for k in range(count):
+        for i in range(8 * marked[k], 8 * marked[k] + 8):
+            open_U2[opened, 0], open_U2[opened, 1] = w, i
+            opened += marks[i]
+    return opened
 
 
 @compiled
 def _decide_by_lists(
-    score_VNK: Scores, class_VNK: Scores, rest_VN: Scores, a: int, b: int, n: int, label: int, y: int, floor: int
+    score_VNK: Scores,
+    class_VNK: Scores,
+    rest_VN: Scores,
+    a: int,
+    b: int,
+    n: int,
+    label_VN: Scores,
+    y: int,
+    floor: int,
 ) -> int:
     """Whether the sum is right, from the kept rivals of both members.
 
     Fagin's threshold: both lists descend, so a walk ends where no later class can reach the label.
     """
+    label = np.int64(label_VN[a, n]) + label_VN[b, n]
     a_rest, b_rest = np.int64(rest_VN[a, n]), np.int64(rest_VN[b, n])
-    verdict = _walk(score_VNK, class_VNK, b_rest, a, b, n, label, y, floor, max(np.int64(score_VNK[b, n, 0]), b_rest))
-    if verdict == _WRONG or a_rest < floor:  # all rivals were in the first list
-        return verdict
-    other = _walk(score_VNK, class_VNK, a_rest, b, a, n, label, y, floor, a_rest)
-    if other != _RIGHT:
-        return other
-    return _UNKNOWN if b_rest >= floor and a_rest + b_rest + (y > 0) > label else verdict
+    b_most = max(np.int64(score_VNK[b, n, 0]), b_rest)
+    least, most = _walk(score_VNK, class_VNK, a, b, n, label, y, floor, b_rest, b_most)
+    if least <= label and a_rest >= floor:  # else all rivals were in the first list
+        least, more = _walk(score_VNK, class_VNK, b, a, n, label, y, floor, a_rest, a_rest)
+        most = max(most, more, a_rest + b_rest + (y > 0) if b_rest >= floor else least)
+    unsure = _UNKNOWN if most > label else _RIGHT
+    return _WRONG if least > label else unsure
 
 
 @compiled
 def _walk(
-    score_VNK: Scores, class_VNK: Scores, rest: int, a: int, b: int, n: int, label: int, y: int, floor: int, bound: int
-) -> int:
-    """Whether a rival in the list of a beats the label; what b does not keep scores from `floor` to its rest."""
-    verdict = _RIGHT
-    for k in range(score_VNK.shape[2]):
-        rival, score = class_VNK[a, n, k], np.int64(score_VNK[a, n, k])
-        if rival < 0 or score + bound < label:
-            break
-        known = _score_of(score_VNK, class_VNK, b, n, rival)
-        least = score + (known if known >= floor else floor) + (rival < y)
-        most = score + (known if known >= floor else rest) + (rival < y)
-        if least > label:
-            return _WRONG
-        if most > label:
-            verdict = _UNKNOWN
-    return verdict
+    score_VNK: Scores,
+    class_VNK: Scores,
+    a: int,
+    b: int,
+    n: int,
+    label: int,
+    y: int,
+    floor: int,
+    rest: int,
+    bound: int,
+) -> tuple[int, int]:
+    """The least and the most that a rival in the list of a reaches, plus 1 where it wins a tie with the label.
 
-
-@compiled
-def _score_of(score_VNK: Scores, class_VNK: Scores, v: int, n: int, label: int) -> int:
-    """The score of a class, below every score if it is not kept."""
+    What b does not keep scores from `floor` to `rest`; no class that is looked for scores above `bound` there. A walk
+    ends where no later rival reaches the label, and where one beats it for certain.
+    """
+    least, most = np.int64(2 * _NOTHING), np.int64(2 * _NOTHING)
     kept = score_VNK.shape[2]
-    found = np.int32(-(2**31))
-    whole = kept // 8 * 8
-    for start in range(0, whole, 8):
-        for k in range(8):
-            score = score_VNK[v, n, start + k]
-            found = max(found, score if class_VNK[v, n, start + k] == label else np.int32(-(2**31)))
-    for k in range(whole, kept):
-        score = score_VNK[v, n, k]
-        found = max(found, score if class_VNK[v, n, k] == label else np.int32(-(2**31)))
-    return found
+    for k in range(kept):
+        rival, score = class_VNK[a, n, k], np.int64(score_VNK[a, n, k])
+        if (rival < 0) | (score + bound < label) | (least > label):
+            break
+        known = np.int32(_NOTHING)
+        for j in range(kept):
+            other = score_VNK[b, n, j]
+            known = max(known, other if class_VNK[b, n, j] == rival else np.int32(_NOTHING))
+        least = max(least, score + (rival < y) + max(known, floor))
+        most = max(most, score + (rival < y) + (known if known >= floor else rest))
+    return least, most
 
 
 @compiled

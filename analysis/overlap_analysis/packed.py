@@ -26,14 +26,12 @@ _TABLE_CLASSES = 1 << 16  # classes up to here index a table as they are
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PackedPredictions:
-    """Which variants predict the same on which examples: half a byte a prediction, and at most 8 more if it is rare.
+    """Which variants predict the same on which examples: half a byte a prediction, and 4 to 8 more if it is rare.
 
     Attributes:
         planes_BV4W: (B, V, 4, W) uint64; bit n of a word in plane k is bit k of the code of one example.
         members_M: (M,) int32, variants that share a rare class of an example, ascending within each group.
         group_starts_G: (G + 1,) int64, where the members of each group start.
-        groups_M: (M,) int32, the groups of each variant, variant by variant.
-        variant_starts_V: (V + 1,) int64, where the groups of each variant start.
         correct_V: (V,) int64, examples that the variant gets right.
         known_V: (V,) int64, examples whose prediction is known.
         examples: N.
@@ -42,8 +40,6 @@ class PackedPredictions:
     planes_BV4W: NDArray[np.uint64]
     members_M: NDArray[np.int32]
     group_starts_G: NDArray[np.int64]
-    groups_M: NDArray[np.int32]
-    variant_starts_V: NDArray[np.int64]
     correct_V: NDArray[np.int64]
     known_V: NDArray[np.int64]
     examples: int
@@ -82,13 +78,10 @@ def pack_predictions(predictions_VN: ArrayLike, labels_N: ArrayLike, *, threads:
     members_M = np.concatenate([np.empty(0, np.int32), *chain(*members)])
     group_starts_G = np.concatenate([np.zeros(1, np.int64), *chain(*sizes)]).cumsum()
     correct_V, known_V = np.sum(totals_2V, axis=0)
-    variant_starts_V, groups_M = _groups_by_variant(members_M, group_starts_G, variants)
     return PackedPredictions(
         planes_BV4W=planes_BV4W,
         members_M=members_M,
         group_starts_G=group_starts_G,
-        groups_M=groups_M,
-        variant_starts_V=variant_starts_V,
         correct_V=correct_V,
         known_V=known_V,
         examples=examples,
@@ -232,21 +225,3 @@ def _assign_codes(counts_C: NDArray[np.int32], label: int, sizes_G: NDArray[np.i
     for k in range(filled):
         counts_C[common_K[k]] = _FIRST_COMMON + k
     return groups
-
-
-@compiled
-def _groups_by_variant(
-    members_M: NDArray[np.int32], group_starts_G: NDArray[np.int64], variants: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Where the groups of each variant start, (V + 1,), and the groups, (M,)."""
-    starts_V = np.zeros(variants + 1, dtype=np.int64)
-    for member in members_M:
-        starts_V[member + 1] += 1
-    starts_V = np.cumsum(starts_V)
-    free_V = starts_V.copy()
-    groups_M = np.empty(len(members_M), dtype=np.int32)
-    for group in range(len(group_starts_G) - 1):
-        for member in members_M[group_starts_G[group] : group_starts_G[group + 1]]:
-            groups_M[free_V[member]] = group
-            free_V[member] += 1
-    return starts_V, groups_M

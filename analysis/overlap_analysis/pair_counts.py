@@ -18,8 +18,7 @@ from overlap_analysis.compiled import compiled
 from overlap_analysis.packed import WORD_EXAMPLES, PackedPredictions, pack_predictions
 from overlap_analysis.pairs import PairBlock, merge_blocks
 
-_TILE_ROWS, _TILE_COLUMNS = 128, 256  # the blocks of so many rows stay in the second-level cache
-_RARE_ROWS, _RARE_GROUPS = 64, 4096
+_TILE = 128  # rows and columns: the blocks of so many variants stay in the second-level cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -78,30 +77,10 @@ def joint_counts(packed: PackedPredictions, rows_R: ArrayLike, *, first: int = 0
         raise IndexError(f"first: expected 0 to {packed.variants}, got {first}")
     if len(rows_R) and not 0 <= rows_R.min() <= rows_R.max() < packed.variants:
         raise IndexError(f"rows: expected variants 0 to {packed.variants - 1}, got {rows_R.min()} to {rows_R.max()}")
-    shape = (len(rows_R), packed.variants - first)
-    both_RC, same_RC = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-
-    def count_tile(tile: tuple[range, range]) -> None:
-        rows, columns = ((part.start, part.stop) for part in tile)
-        _count_tile(packed.planes_BV4W, rows_R, rows, first, columns, both_RC, same_RC)
-
-    def add_rare(rows: range) -> None:
-        _add_rare(
-            packed.members_M,
-            packed.group_starts_G,
-            packed.groups_M,
-            packed.variant_starts_V,
-            rows_R[rows.start : rows.stop],
-            first,
-            same_RC[rows.start : rows.stop],
-        )
-
-    tiles = product(_ranges(shape[0], _TILE_ROWS), _ranges(shape[1], _TILE_COLUMNS))
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(count_tile, tiles))
-        list(pool.map(add_rare, _ranges(shape[0], _RARE_ROWS)))
-    own = rows_R >= first
-    same_RC[own, rows_R[own] - first] = packed.known_V[rows_R[own]]
+    distinct_R, place_R = np.unique(rows_R, return_inverse=True)
+    both_RC, same_RC = _count(packed, distinct_R, first, threads, diagonal=-packed.variants)
+    if not np.array_equal(distinct_R, rows_R):
+        both_RC, same_RC = both_RC[place_R], same_RC[place_R]
     return JointCounts(both_correct_RC=both_RC, same_prediction_RC=same_RC, first=first)
 
 
@@ -119,13 +98,9 @@ def counts_of_rows(packed: PackedPredictions, start: int, stop: int, *, threads:
     """
     if not 0 <= start <= stop <= packed.variants:
         raise IndexError(f"expected 0 <= start <= stop <= {packed.variants}, got {start} and {stop}")
-    pairs = (stop - start) * (2 * packed.variants - start - stop - 1) // 2
-    shared_4P, done = np.empty((4, pairs), np.int32), 0
-    for rows in _ranges(stop - start, _TILE_ROWS):  # few, for what lies below the diagonal is counted in vain
-        row = start + rows.start
-        joint = joint_counts(packed, np.arange(row, start + rows.stop), first=row, threads=threads)
-        _write_pairs(joint.both_correct_RC, joint.same_prediction_RC, row, shared_4P[:, done:])
-        done += joint.both_correct_RC.size - len(rows) * (len(rows) + 1) // 2
+    both_RC, same_RC = _count(packed, np.arange(start, stop), start, threads, diagonal=0)
+    shared_4P = np.empty((4, both_RC.size - (stop - start) * (stop - start + 1) // 2), np.int32)
+    _write_pairs(both_RC, same_RC, start, shared_4P)
     a, b, both_correct, same_prediction = shared_4P
     return shared_counts(packed, a, b, both_correct=both_correct, same_prediction=same_prediction)
 
@@ -139,18 +114,18 @@ def shared_counts(
     same_prediction: NDArray[np.integer],
 ) -> PairCounts:
     """Joint outcomes of any pairs, from what the two of each share; see `JointCounts`."""
-    both_correct, same_prediction = both_correct.astype(np.int64), same_prediction.astype(np.int64)
-    correct_a, correct_b = packed.correct_V[a], packed.correct_V[b]
+    both, same = both_correct.astype(np.int64), same_prediction.astype(np.int64)
+    only_a, only_b = packed.correct_V[a] - both, packed.correct_V[b] - both
     return PairCounts(
         a=a,
         b=b,
         examples=packed.examples,
-        both_correct=both_correct,
-        only_a_correct=correct_a - both_correct,
-        only_b_correct=correct_b - both_correct,
-        both_wrong=packed.examples - correct_a - correct_b + both_correct,
-        both_wrong_same_class=same_prediction - both_correct,
-        same_prediction=same_prediction,
+        both_correct=both,
+        only_a_correct=only_a,
+        only_b_correct=only_b,
+        both_wrong=packed.examples - both - only_a - only_b,
+        both_wrong_same_class=same - both,
+        same_prediction=same,
     )
 
 
@@ -200,6 +175,31 @@ def row_blocks(variants: int, *, pairs: int) -> list[range]:
 
 def _ranges(size: int, step: int) -> list[range]:
     return [range(start, min(start + step, size)) for start in range(0, size, step)]
+
+
+def _count(
+    packed: PackedPredictions, rows_R: NDArray[np.int64], first: int, threads: int, *, diagonal: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The two counts of `JointCounts` for ascending rows; those of columns below row + diagonal may be missing."""
+    shape = (len(rows_R), packed.variants - first)
+    both_RC, same_RC = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    row_of_V = np.full(packed.variants, -1, np.int32)
+    row_of_V[rows_R] = np.arange(len(rows_R))
+
+    def count_tile(tile: tuple[range, range]) -> None:
+        rows, columns = ((part.start, part.stop) for part in tile)
+        if columns[1] > rows[0] + diagonal:
+            _count_tile(packed.planes_BV4W, rows_R, rows, first, columns, both_RC, same_RC)
+
+    def add_rare(rows: range) -> None:
+        _add_rare(packed.members_M, packed.group_starts_G, row_of_V, (rows.start, rows.stop), first, same_RC)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(count_tile, product(_ranges(shape[0], _TILE), _ranges(shape[1], _TILE))))
+        list(pool.map(add_rare, _ranges(shape[0], max(_TILE, -(-shape[0] // threads)))))
+    own = rows_R >= first
+    same_RC[own, rows_R[own] - first] = packed.known_V[rows_R[own]]
+    return both_RC, same_RC
 
 
 def _emit_popcount(_: Any, word: Any) -> tuple[Any, Any]:  # noqa: ANN401 - types of the compiler
@@ -265,24 +265,23 @@ def _count_tile(
 def _add_rare(
     members_M: NDArray[np.int32],
     group_starts_G: NDArray[np.int64],
-    groups_M: NDArray[np.int32],
-    variant_starts_V: NDArray[np.int64],
-    rows_R: NDArray[np.int64],
+    row_of_V: NDArray[np.int32],
+    rows: tuple[int, int],
     first: int,
     same_RC: NDArray[np.int32],
 ) -> None:
-    """Add what rows share with other columns of their groups of rare classes, some groups at a time for the cache."""
-    next_R = variant_starts_V[rows_R]
-    for groups_stop in range(_RARE_GROUPS, len(group_starts_G) + _RARE_GROUPS, _RARE_GROUPS):
-        for row in range(len(rows_R)):
-            at, stop = next_R[row], variant_starts_V[rows_R[row] + 1]
-            while at < stop and groups_M[at] < groups_stop:
-                start, member = group_starts_G[groups_M[at]], group_starts_G[groups_M[at] + 1] - 1
-                while member >= start and members_M[member] >= first:
-                    same_RC[row, members_M[member] - first] += 1
-                    member -= 1
-                at += 1
-            next_R[row] = at
+    """Add what some of the rows share with columns by predicting the same rare class."""
+    for group in range(len(group_starts_G) - 1):
+        start, last = group_starts_G[group], group_starts_G[group + 1] - 1
+        if members_M[last] < first:
+            continue
+        for member in range(start, last + 1):
+            row = row_of_V[members_M[member]]
+            if rows[0] <= row < rows[1]:
+                other = last
+                while other >= start and members_M[other] >= first:
+                    same_RC[row, members_M[other] - first] += 1
+                    other -= 1
 
 
 @compiled

@@ -55,7 +55,10 @@ def soft_sums(
 ) -> SoftSums:
     """Sums of one block of examples; those of disjoint blocks add up with `merge_soft_sums`.
 
-    COST
+    The overlap is a product of matrices: a minute for 100 variants on 50,000 examples of 1000 classes. The
+    divergence takes a logarithm for every pair, example and class, 2 ns each: 9 minutes for the same on one core
+    (other blocks can use the other cores, in threads). Memory beyond the block is bounded, but for the sums
+    themselves: three of 8 G P bytes.
 
     Args:
         probabilities_VNC: of each class, any float type and layout; each row adds up to 1 within 1 %.

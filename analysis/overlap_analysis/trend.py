@@ -56,7 +56,8 @@ def category_trend(
 
     Args:
         value_P: the metric; NaN for undefined, and those pairs are left out.
-        category_P: index into `CATEGORIES` of each pair; categories without a pair are skipped.
+        category_P: index into `CATEGORIES` of each pair; -1 for unknown, and those pairs are left out (in a
+            permutation, those that become unknown). Categories without a pair are skipped.
         direction: of the alternative: error inconsistency is expected to rise, κ and φ to fall.
         permutations: how many; the smallest possible p-value is 1 / (permutations + 1).
         seed: same seed and data, same p-value.
@@ -71,7 +72,8 @@ def category_trend(
     value_P = np.asarray(value_P, dtype=np.float64)
     category_VV = _category_matrix(value_P, np.asarray(category_P), direction)
     defined_P = ~np.isnan(value_P)
-    pairs_K = np.bincount(np.asarray(category_P)[defined_P], minlength=len(CATEGORIES))
+    known_P = defined_P & (np.asarray(category_P) >= 0)
+    pairs_K = np.bincount(np.asarray(category_P)[known_P], minlength=len(CATEGORIES))
     pairs = tuple(int(count) for count in pairs_K)
     if np.count_nonzero(pairs_K) < 2:
         return Trend(effect=np.nan, z=np.nan, p_value=np.nan, permutations=0, pairs=pairs)
@@ -100,10 +102,10 @@ def _category_matrix(value_P: NDArray[np.float64], category_P: NDArray[np.int8],
     variants = (1 + math.isqrt(1 + 8 * len(value_P))) // 2
     if variants * (variants - 1) // 2 != len(value_P):
         raise ValueError(f"expected all V (V - 1) / 2 pairs of V variants, got {len(value_P)}")
-    bad = (category_P < 0) | (category_P >= len(CATEGORIES))
+    bad = (category_P < -1) | (category_P >= len(CATEGORIES))
     if bad.any():
         where = int(np.argmax(bad))
-        raise ValueError(f"category[{where}]: expected 0 to {len(CATEGORIES) - 1}, got {category_P[where]}")
+        raise ValueError(f"category[{where}]: expected -1 to {len(CATEGORIES) - 1}, got {category_P[where]}")
     if direction not in ("rising", "falling"):
         raise ValueError(f"direction: expected 'rising' or 'falling', got {direction!r}")
     category_VV = np.zeros((variants, variants), dtype=np.int8)
@@ -127,7 +129,9 @@ def _effect(
     for end in ends:
         tied_K[:] = 0
         for p in range(start, end):
-            tied_K[category_VV[shuffle_V[a[p]], shuffle_V[b[p]]]] += 1
+            category = category_VV[shuffle_V[a[p]], shuffle_V[b[p]]]
+            if category >= 0:
+                tied_K[category] += 1
         earlier = 0.0
         for k in range(_K):
             larger += tied_K[k] * earlier

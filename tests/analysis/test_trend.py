@@ -101,6 +101,21 @@ def test_pairs_without_a_value_are_left_out():
     assert 0 < result.p_value < 1
 
 
+def test_pairs_of_unknown_category_are_left_out_wherever_a_permutation_puts_them():
+    category, values = variants_of(7), values_of(7)
+    category[::3] = -1
+    known = category >= 0
+    result = category_trend(values, category, permutations=50, seed=2)
+    assert result.effect == pytest.approx(effect_by_definition(values[known], category[known]))
+    assert result.pairs == tuple(np.bincount(category[known], minlength=5))
+    rng = np.random.default_rng(2)
+    effects = []
+    for _ in range(50):
+        permuted = shuffled(category, rng.permutation(7)).astype(np.int8)
+        effects.append(effect_by_definition(values[permuted >= 0], permuted[permuted >= 0]))
+    assert result.z == pytest.approx((result.effect - np.mean(effects)) / np.std(effects))
+
+
 def test_equal_values_show_no_trend():
     result = category_trend(np.ones(45), variants_of(10))
     assert (result.effect, result.p_value) == (0.5, 1)
@@ -120,7 +135,7 @@ def test_inputs_that_do_not_fit_are_refused():
         category_trend(np.ones(6), np.zeros(5, np.int8))
     with pytest.raises(ValueError, match="pairs of V variants, got 5"):
         category_trend(np.ones(5), np.zeros(5, np.int8))
-    with pytest.raises(ValueError, match=r"category\[1\]: expected 0 to 4, got -1"):
-        category_trend(np.ones(3), np.array([0, -1, 0], np.int8))
+    with pytest.raises(ValueError, match=r"category\[1\]: expected -1 to 4, got -2"):
+        category_trend(np.ones(3), np.array([0, -2, 0], np.int8))
     with pytest.raises(ValueError, match="'rising' or 'falling', got 'up'"):
         category_trend(np.ones(3), np.zeros(3, np.int8), direction="up")

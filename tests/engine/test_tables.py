@@ -1,6 +1,6 @@
 import math
 
-from overlap.tables import categories_table
+from overlap.pairwise.comparison import categories_table
 from overlap_analysis import CategoryMean
 
 

@@ -93,17 +93,20 @@ def read_table(
     try:
         # One thread: pyarrow's own, still holding a Python file when the interpreter ends, abort the process.
         with pq.ParquetFile(file, page_checksum_verification=True, pre_buffer=False) as parquet:
-            metadata = parquet.schema_arrow.metadata or {}
+            schema = parquet.schema_arrow
             chosen = range(parquet.num_row_groups) if groups is None else groups
             table = parquet.read_row_groups(list(chosen), columns=list(columns) if columns else None, use_threads=False)
-        own = {key: value for key, value in metadata.items() if key.startswith(_PREFIX)}
+        own = {key: value for key, value in (schema.metadata or {}).items() if key.startswith(_PREFIX)}
         footer = {key.removeprefix(_PREFIX).decode(): value.decode() for key, value in own.items()}
         check_schema_version(footer.get("schema_version", ""), name)
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CorruptFileError(f"'{name}' is damaged ({reason}); launch again to make it anew", name=name) from error
-    if footer.pop("footer_sha256", "") != _footer_hash(footer):
+    as_written = footer.pop("footer_sha256", "") == _footer_hash(footer)
+    if not as_written or footer.pop("columns", "") != _described(schema):
         raise CorruptFileError(f"'{name}' is damaged (its footer has changed); launch again to make it anew", name=name)
+    if footer.get("columns", _names(schema)) != _names(schema):
+        raise CorruptFileError(f"'{name}' is damaged (a column has another name); launch again", name=name)
     return Stored(table=table, footer=footer)
 
 
@@ -168,7 +171,8 @@ def hash_labels(labels_N: NDArray[np.int32]) -> str:
 
 
 def _encode(table: pa.Table, footer: Mapping[str, str]) -> bytes:
-    own = {"schema_version": str(SCHEMA_VERSION), **footer, "payload_sha256": payload_hash(table)}
+    own = {"schema_version": str(SCHEMA_VERSION), **footer, "columns": _names(table.schema)}
+    own["payload_sha256"] = payload_hash(table)
     own["footer_sha256"] = _footer_hash(own)
     metadata = {_PREFIX + key.encode(): value.encode() for key, value in own.items()}
     sink = io.BytesIO()
@@ -182,6 +186,18 @@ def _encode(table: pa.Table, footer: Mapping[str, str]) -> bytes:
         row_group_size=ROW_GROUP,
     )
     return seal_parquet(sink.getvalue())
+
+
+def _names(schema: pa.Schema) -> str:
+    """The names of the columns: Parquet's page checksums do not cover them either."""
+    return ",".join(schema.names)
+
+
+def _described(schema: pa.Schema) -> str:
+    """Names and types of all columns; Parquet renames a list's items, so of those their type and number alone."""
+    lists = pa.types.is_fixed_size_list
+    kinds = [f"{f.type.value_type}[{f.type.list_size}]" if lists(f.type) else str(f.type) for f in schema]
+    return ", ".join(f"{field.name} {kind}" for field, kind in zip(schema, kinds, strict=True))
 
 
 def _footer_hash(footer: Mapping[str, str]) -> str:
