@@ -79,7 +79,8 @@ def category_trend(
         return Trend(effect=np.nan, z=np.nan, p_value=np.nan, permutations=0, pairs=pairs)
     order = np.argsort(value_P, kind="stable")[: np.count_nonzero(defined_P)]  # NaN sorts last
     a, b = (index[order] for index in pair_indices(len(category_VV)))
-    ends = np.append(np.flatnonzero(np.diff(value_P[order])) + 1, len(order))
+    sorted_P = value_P[order]
+    ends = np.append(np.flatnonzero(sorted_P[1:] != sorted_P[:-1]) + 1, len(order))
     rng = np.random.default_rng(seed)
     shuffles = [np.arange(len(category_VV)), *(rng.permutation(len(category_VV)) for _ in range(permutations))]
     effects = np.array([_effect(category_VV, shuffle, a, b, ends) for shuffle in shuffles])

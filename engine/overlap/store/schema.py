@@ -102,8 +102,7 @@ def read_table(
     except (pa.ArrowException, OSError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CorruptFileError(f"'{name}' is damaged ({reason}); launch again to make it anew", name=name) from error
-    as_written = footer.pop("footer_sha256", "") == _footer_hash(footer)
-    if not as_written or footer.pop("columns", "") != _described(schema):
+    if footer.pop("footer_sha256", "") != _footer_hash(footer):
         raise CorruptFileError(f"'{name}' is damaged (its footer has changed); launch again to make it anew", name=name)
     if footer.get("columns", _names(schema)) != _names(schema):
         raise CorruptFileError(f"'{name}' is damaged (a column has another name); launch again", name=name)
@@ -191,13 +190,6 @@ def _encode(table: pa.Table, footer: Mapping[str, str]) -> bytes:
 def _names(schema: pa.Schema) -> str:
     """The names of the columns: Parquet's page checksums do not cover them either."""
     return ",".join(schema.names)
-
-
-def _described(schema: pa.Schema) -> str:
-    """Names and types of all columns; Parquet renames a list's items, so of those their type and number alone."""
-    lists = pa.types.is_fixed_size_list
-    kinds = [f"{f.type.value_type}[{f.type.list_size}]" if lists(f.type) else str(f.type) for f in schema]
-    return ", ".join(f"{field.name} {kind}" for field, kind in zip(schema, kinds, strict=True))
 
 
 def _footer_hash(footer: Mapping[str, str]) -> str:
