@@ -219,50 +219,32 @@ def _decide_by_lists(
 ) -> int:
     """Whether the sum is right, from the kept rivals of both members.
 
-    Fagin's threshold: both lists descend, so a walk ends where no later class can reach the label.
+    Fagin's threshold algorithm: both lists descend, so a walk down both of them at once ends where no class further
+    down reaches the label. What a list does not keep scores from `floor` to its rest. Written without calls: they
+    would cost more than what they do.
     """
-    label = np.int64(label_VN[a, n]) + label_VN[b, n]
+    label, kept = np.int64(label_VN[a, n]) + label_VN[b, n], score_VNK.shape[2]
     a_rest, b_rest = np.int64(rest_VN[a, n]), np.int64(rest_VN[b, n])
-    b_most = max(np.int64(score_VNK[b, n, 0]), b_rest)
-    least, most = _walk(score_VNK, class_VNK, a, b, n, label, y, floor, b_rest, b_most)
-    if least <= label and a_rest >= floor:  # else all rivals were in the first list
-        least, more = _walk(score_VNK, class_VNK, b, a, n, label, y, floor, a_rest, a_rest)
-        most = max(most, more, a_rest + b_rest + (y > 0) if b_rest >= floor else least)
+    least = np.int64(2 * _NOTHING)  # that a rival reaches, plus 1 where it wins a tie with the label
+    most = a_rest + b_rest + (y > 0) if min(a_rest, b_rest) >= floor else least
+    for k in range(kept):
+        a_class, b_class = class_VNK[a, n, k], class_VNK[b, n, k]
+        a_score, b_score = np.int64(score_VNK[a, n, k]), np.int64(score_VNK[b, n, k])
+        if (max(a_score, a_rest) + max(b_score, b_rest) < label) | (least > label):
+            break
+        a_known, b_known = np.int32(_NOTHING), np.int32(_NOTHING)
+        for j in range(8):
+            a_other, b_other = score_VNK[a, n, j], score_VNK[b, n, j]
+            a_known = max(a_known, b_other if class_VNK[b, n, j] == a_class else np.int32(_NOTHING))
+            b_known = max(b_known, a_other if class_VNK[a, n, j] == b_class else np.int32(_NOTHING))
+        if a_class >= 0:
+            least = max(least, a_score + max(a_known, floor) + (a_class < y))
+            most = max(most, a_score + (a_known if a_known >= floor else b_rest) + (a_class < y))
+        if b_class >= 0:
+            least = max(least, b_score + max(b_known, floor) + (b_class < y))
+            most = max(most, b_score + (b_known if b_known >= floor else a_rest) + (b_class < y))
     unsure = _UNKNOWN if most > label else _RIGHT
     return _WRONG if least > label else unsure
-
-
-@compiled
-def _walk(
-    score_VNK: Scores,
-    class_VNK: Scores,
-    a: int,
-    b: int,
-    n: int,
-    label: int,
-    y: int,
-    floor: int,
-    rest: int,
-    bound: int,
-) -> tuple[int, int]:
-    """The least and the most that a rival in the list of a reaches, plus 1 where it wins a tie with the label.
-
-    What b does not keep scores from `floor` to `rest`; no class that is looked for scores above `bound` there. A walk
-    ends where no later rival reaches the label, and where one beats it for certain.
-    """
-    least, most = np.int64(2 * _NOTHING), np.int64(2 * _NOTHING)
-    kept = score_VNK.shape[2]
-    for k in range(kept):
-        rival, score = class_VNK[a, n, k], np.int64(score_VNK[a, n, k])
-        if (rival < 0) | (score + bound < label) | (least > label):
-            break
-        known = np.int32(_NOTHING)
-        for j in range(kept):
-            other = score_VNK[b, n, j]
-            known = max(known, other if class_VNK[b, n, j] == rival else np.int32(_NOTHING))
-        least = max(least, score + (rival < y) + max(known, floor))
-        most = max(most, score + (rival < y) + (known if known >= floor else rest))
-    return least, most
 
 
 @compiled

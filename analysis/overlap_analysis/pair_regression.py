@@ -93,7 +93,7 @@ def regress_pairs(
     A resample draws variants with replacement; a pair counts as often as the product of its two variants'
     multiplicities, and copies of one variant are no pair. A resample that cannot tell all coefficients is left
     out. The examples are taken as given. Coefficients describe; they are no causes. Simulated coverage of 95 %
-    intervals with 15 to 50 variants is 0.98 to 1 for what two variants share, 0.89 to 0.98 for their accuracies.
+    intervals with 15 to 50 variants is 0.98 to 1 for what two variants share, 0.89 to 1 for their accuracies.
 
     Args:
         value_P: the metric; NaN for undefined, and those pairs are left out.

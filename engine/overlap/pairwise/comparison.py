@@ -5,6 +5,7 @@ Array names: V variants, N examples, P pairs, G groups of examples.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -69,7 +70,7 @@ def comparison_tables(
     return {
         "categories": categories_table(means),
         "controls": _controls(outcomes, correct_VN, counts, kinds_P, known_P, bootstrap),
-        "trends": _trends(values_P, kinds_P, known_P),
+        "trends": _trends(values_P, category_P),
         "regression": _regression(values_P, labels, correct_VN.mean(axis=1), bootstrap),
     }
 
@@ -139,14 +140,12 @@ def _controls(
     )
 
 
-def _trends(
-    values_P: Mapping[str, NDArray[np.float64]], kinds_P: NDArray[np.int8], known_P: NDArray[np.bool_]
-) -> pl.DataFrame:
+def _trends(values_P: Mapping[str, NDArray[np.float64]], category_P: NDArray[np.int8]) -> pl.DataFrame:
     """One row a metric: whether it rises, or falls, from reinit to dataset; null where there is no trend to test."""
     rows = []
     for name, value_P in values_P.items():
-        direction = "rising" if name in RISING else "falling"
-        trend = category_trend(np.where(known_P, value_P, np.nan), kinds_P, direction=direction)  # type: ignore[arg-type]
+        direction: Literal["rising", "falling"] = "rising" if name in RISING else "falling"
+        trend = category_trend(value_P, category_P, direction=direction)
         pairs = {f"{category}_pairs": count for category, count in zip(CATEGORIES, trend.pairs, strict=True)}
         rows.append(
             {
