@@ -30,6 +30,9 @@ from overlap_analysis.uncertainty import percentile_interval
 CATEGORIES = ("reinit", "hyperparameters", "architecture", "framework", "dataset")
 """How two variants differ, from the least to the most."""
 
+SHOWN_CATEGORIES = (*CATEGORIES, "unknown")
+"""The last one, which index -1 finds, is for pairs of which too little is known."""
+
 OUTCOME_METRICS = tuple(name for name in PAIR_METRICS if not name.startswith("agreement"))
 """The pair metrics that depend on who is right only, not on the classes predicted."""
 

@@ -147,7 +147,7 @@ def _keep_best(
     score_VNK: NDArray[np.int32],
     class_VNK: NDArray[np.int32],
     rest_VN: NDArray[np.int32],
-) -> tuple[int, int]:
+) -> tuple[np.int32, np.int32]:
     """Fill the contenders; gives the lowest and the highest score, 0 without any."""
     variants, examples, classes = grid_VNC.shape
     kept = score_VNK.shape[2]
@@ -197,21 +197,22 @@ def _keep_known(
     variants, examples, known = top_classes_VNT.shape
     for v in range(variants):
         for n in range(examples):
+            row: int = v * examples + n
             class_T, score_T = top_classes_VNT[v, n], top_scores_VNT[v, n]
             score_K, class_K = score_VNK[v, n], class_VNK[v, n]
             y, own, rivals = labels_N[n], label_VN[v, n], 0
             if not -GRID <= own <= score_T[0] <= GRID or score_T[known - 1] < -GRID:
-                return v * examples + n
+                return row
             for t in range(known):
                 if not 0 <= class_T[t] < classes or (t > 0 and score_T[t] > score_T[t - 1]):
-                    return v * examples + n
+                    return row
                 if class_T[t] != y:
                     _append(score_K, class_K, rivals, score_T[t], class_T[t])
                     rivals += 1
                 elif score_T[t] != own:
-                    return v * examples + n
+                    return row
             if rivals == known and (own > score_T[known - 1] or (own == score_T[0] and y < class_K[0])):
-                return v * examples + n
+                return row
             if rivals < classes - 1:
                 rest_VN[v, n] = score_T[known - 1]
     return -1

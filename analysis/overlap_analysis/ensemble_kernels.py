@@ -44,6 +44,8 @@ def pack_means(
         correct_VN: whether a variant is right.
         floor: no score is lower.
         fields_BVX: the result.
+        start: the first variant.
+        stop: the one after the last.
     """
     label_VN, score_VNK, class_VNK, rest_VN = lists
     examples, kept = score_VNK.shape[1:]
@@ -181,7 +183,7 @@ def _decide_means(a_X: Scores, b_X: Scores, marks: NDArray[np.uint8]) -> tuple[i
         total = np.int32(total + (1 + a_correct + b_correct if right else 0))
         both = np.int32(both + (a_correct & b_correct))
         marks[n] = np.uint8(0) if right | wrong else np.uint8(1)
-    return total & (_MEMBER - 1), total >> _SHIFT, both >> _SHIFT
+    return int(total & (_MEMBER - 1)), int(total >> _SHIFT), int(both >> _SHIFT)
 
 
 @compiled
@@ -225,6 +227,7 @@ def _decide_by_lists(
     """
     label, kept = np.int64(label_VN[a, n]) + label_VN[b, n], score_VNK.shape[2]
     a_rest, b_rest = np.int64(rest_VN[a, n]), np.int64(rest_VN[b, n])
+    lowest = np.int64(floor)
     least = np.int64(2 * _NOTHING)  # that a rival reaches, plus 1 where it wins a tie with the label
     most = a_rest + b_rest + (y > 0) if min(a_rest, b_rest) >= floor else least
     for k in range(kept):
@@ -233,16 +236,17 @@ def _decide_by_lists(
         if (max(a_score, a_rest) + max(b_score, b_rest) < label) | (least > label):
             break
         a_known, b_known = np.int32(_NOTHING), np.int32(_NOTHING)
-        for j in range(8):
+        for j in range(kept):
             a_other, b_other = score_VNK[a, n, j], score_VNK[b, n, j]
             a_known = max(a_known, b_other if class_VNK[b, n, j] == a_class else np.int32(_NOTHING))
             b_known = max(b_known, a_other if class_VNK[a, n, j] == b_class else np.int32(_NOTHING))
+        a_found, b_found = np.int64(a_known), np.int64(b_known)
         if a_class >= 0:
-            least = max(least, a_score + max(a_known, floor) + (a_class < y))
-            most = max(most, a_score + (a_known if a_known >= floor else b_rest) + (a_class < y))
+            least = max(least, a_score + max(a_found, lowest) + (a_class < y))
+            most = max(most, a_score + (a_found if a_found >= floor else b_rest) + (a_class < y))
         if b_class >= 0:
-            least = max(least, b_score + max(b_known, floor) + (b_class < y))
-            most = max(most, b_score + (b_known if b_known >= floor else a_rest) + (b_class < y))
+            least = max(least, b_score + max(b_found, lowest) + (b_class < y))
+            most = max(most, b_score + (b_found if b_found >= floor else a_rest) + (b_class < y))
     unsure = _UNKNOWN if most > label else _RIGHT
     return _WRONG if least > label else unsure
 
@@ -257,7 +261,7 @@ def _decide_winners(a_X: Scores, b_X: Scores) -> tuple[int, int]:
         lead = min(a_lead, b_lead) if a_top == b_top else sure
         right = np.int32(right + (lead == 0))
         both = np.int32(both + ((a_lead | b_lead) == 0))
-    return right, both
+    return int(right), int(both)
 
 
 @compiled

@@ -127,8 +127,8 @@ def sum_ensembles(
         parts = [slice(part, None, _PARTS_A_THREAD * threads) for part in range(_PARTS_A_THREAD * threads)]
         counted = list(pool.map(lambda part: count(rows_R[part], wanted_RW[part], first), parts))
     sums_3RW = np.empty((3, *wanted_RW.shape), np.int32)
-    for part, (sums, _) in zip(parts, counted, strict=True):
-        sums_3RW[:, part] = sums
+    for part, (some_3RW, _) in zip(parts, counted, strict=True):
+        sums_3RW[:, part] = some_3RW
     undecided_U4 = np.concatenate([undecided for _, undecided in counted])
     undecided_U4 = undecided_U4[np.lexsort(undecided_U4.T[2::-1])]
     sums = EnsembleSums(

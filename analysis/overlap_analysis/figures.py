@@ -1,6 +1,6 @@
 """Figures of a sweep: arrays in, SVG or PNG bytes out, the same bytes for the same arrays.
 
-Dimensions: `V` variants, `P` pairs, `K` the categories of `CATEGORIES`, `S` greedy steps; an axis `3` holds a
+Dimensions: `V` variants, `P` pairs, `K` the categories of `SHOWN_CATEGORIES`, `S` greedy steps; an axis `3` holds a
 value and the low and high end of its interval, NaN for unknown. Accuracies are shares; the axes show percent.
 """
 
@@ -24,12 +24,12 @@ from numpy.typing import NDArray
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
-from overlap_analysis.categories import CATEGORIES
+from overlap_analysis.categories import SHOWN_CATEGORIES
 
 ImageFormat = Literal["svg", "png"]
 
-CATEGORY_COLORS = ("#1b068d", "#7e03a8", "#bf3984", "#ea7457", "#fdae32")
-"""Color of each of `CATEGORIES` in all figures, from plasma: ordered in gray and for color-blind readers."""
+CATEGORY_COLORS = ("#1b068d", "#7e03a8", "#bf3984", "#ea7457", "#fdae32", "#8a8a8a")
+"""Color of each of `SHOWN_CATEGORIES` in all figures, from plasma: ordered in gray and for color-blind readers."""
 
 NAMED_ROWS = 80
 """With more variants than this, rows carry numbers instead of names."""
@@ -130,7 +130,7 @@ def inconsistency_by_category(
             points = np.stack([values, row + 0.38 * _density_offsets(values)])
             _scatter(axes, points, [CATEGORY_COLORS[k]] * len(values), total=len(category_P))
             _draw_mean(axes, row, 100 * mean_K3[k])
-        labels = [f"{CATEGORIES[k]}\n{_pairs((category_P == k).sum())}" for k in present]
+        labels = [f"{SHOWN_CATEGORIES[k]}\n{_pairs((category_P == k).sum())}" for k in present]
         axes.set_yticks(range(len(present)), labels)
         axes.set(ylim=(len(present) - 0.5, -0.5), xlabel="error inconsistency (% of examples)")
         axes.set_xlim(left=0)
@@ -166,7 +166,7 @@ def improvement_against_inconsistency(
         for k in np.unique(category):
             at, color = category == k, CATEGORY_COLORS[k]
             axes.plot(x[at].mean(), y[at].mean(), "*", color=color, markersize=18, markeredgecolor=_INK)
-            handles.append(_dot(color, CATEGORIES[k]))
+            handles.append(_dot(color, SHOWN_CATEGORIES[k]))
         _legend(figure, handles)
         axes.set(xlabel="error inconsistency (% of examples)", ylabel="improvement (points)")
         return _image(figure, image_format)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from overlap_analysis.compiled import compiled
 
-PLANES = 4
+_PLANES = 4
 WORD_EXAMPLES = 64
 _FIRST_COMMON, _OTHER = 4, 15
 _BLOCK_WORDS = 128  # at most: then the blocks of four variants stay in the first-level cache
@@ -67,7 +67,7 @@ def pack_predictions(predictions_VN: ArrayLike, labels_N: ArrayLike, *, threads:
     words = -(-examples // WORD_EXAMPLES)
     blocks = max(1, -(-words // _BLOCK_WORDS))
     width = -(-words // (blocks * _LINE_WORDS)) * _LINE_WORDS
-    planes_BV4W = _ones(blocks, variants, PLANES, width)
+    planes_BV4W = _ones(blocks, variants, _PLANES, width)
 
     def pack_block(block: int) -> tuple[list[NDArray[np.int32]], list[NDArray[np.int32]], NDArray[np.int64]]:
         part = slice(block * width * WORD_EXAMPLES, (block + 1) * width * WORD_EXAMPLES)

@@ -160,7 +160,7 @@ def merge_counts(parts: Sequence[PairCounts]) -> PairCounts:
 def row_blocks(variants: int, *, pairs: int) -> list[range]:
     """Consecutive ranges of the a of all pairs a < b, of at most `pairs` pairs each or of a single row.
 
-    >>> row_blocks(5, pairs=6)
+    >>> row_blocks(5, pairs=5)
     [range(0, 1), range(1, 3), range(3, 5)]
     """
     blocks, start, held = [], 0, 0

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from overlap.analyses import analyze
 from overlap.standing import JobState, Status, choose_dataset, status
 from overlap.store import LockFile, Store
-from overlap_analysis import CATEGORIES, CategoryMean
+from overlap.variants import Category
+from overlap_analysis import CategoryMean
 from overlap_analysis.report import (
     FailureRow,
     GreedyCurve,
@@ -21,6 +22,7 @@ from overlap_analysis.report import (
 )
 
 REPORT = "report.html"
+_KINDS = {kind.word: kind.value for kind in Category}
 
 
 def report(store: Store, *, dataset: str | None = None) -> str:
@@ -52,7 +54,7 @@ def _is_current(store: Store, lock: LockFile, dataset: str) -> bool:
     pairs = store.read_analysis(dataset, "pairs", columns=["a"])
     if pairs is None or pairs.height != variants.height * (variants.height - 1) // 2:
         return False
-    return all(store.read_analysis(dataset, table) is not None for table in ("ensembles", "categories", "greedy"))
+    return all(store.read_analysis(dataset, table) is not None for table in ("ensembles", "categories"))
 
 
 def _report_data(store: Store, lock: LockFile, dataset: str) -> ReportData:
@@ -72,7 +74,7 @@ def _report_data(store: Store, lock: LockFile, dataset: str) -> ReportData:
         variants=_variant_rows(variants),
         pairs=_pair_columns(variants, table("pairs"), table("ensembles")),
         categories=_category_rows(table("categories")),
-        greedy=_greedy_curve(table("greedy"), table("greedy_references")),
+        greedy=_greedy_curve(store, dataset),
         failures=_failure_rows(standing),
         pending=sum(job.state is JobState.PENDING and job.dataset == dataset for job in standing.jobs),
         provenance=(
@@ -99,7 +101,8 @@ def _variant_rows(variants: pl.DataFrame) -> tuple[VariantRow, ...]:
         "nll",
         "temperature",
     ]
-    return tuple(VariantRow(**row) for row in variants.select(columns).iter_rows(named=True))
+    numbers = variants.select(columns).with_columns(pl.col(pl.Float64).fill_null(float("nan")))
+    return tuple(VariantRow(**row) for row in numbers.iter_rows(named=True))
 
 
 def _pair_columns(variants: pl.DataFrame, pairs: pl.DataFrame, ensembles: pl.DataFrame) -> PairColumns:
@@ -109,7 +112,7 @@ def _pair_columns(variants: pl.DataFrame, pairs: pl.DataFrame, ensembles: pl.Dat
     return PairColumns(
         a=np.array([positions[name] for name in pairs["a"]], np.int32),
         b=np.array([positions[name] for name in pairs["b"]], np.int32),
-        category=np.array([CATEGORIES.index(word) for word in pairs["category"]], np.int8),
+        category=np.array([_KINDS[word] for word in pairs["category"]], np.int8),
         error_inconsistency=_numbers(pairs, "error_inconsistency"),
         error_correlation=_numbers(pairs, "error_correlation"),
         kappa=_numbers(pairs, "kappa"),
@@ -123,7 +126,11 @@ def _category_rows(categories: pl.DataFrame) -> tuple[CategoryMean, ...]:
     return tuple(CategoryMean(**row) for row in rows)
 
 
-def _greedy_curve(greedy: pl.DataFrame, references: pl.DataFrame) -> GreedyCurve:
+def _greedy_curve(store: Store, dataset: str) -> GreedyCurve | None:
+    """None where no ensemble could be selected."""
+    greedy, references = (store.read_analysis(dataset, name) for name in ("greedy", "greedy_references"))
+    if greedy is None or references is None:
+        return None
     alone, everyone = references.fill_null(float("nan")).iter_rows(named=True)
     return GreedyCurve(
         variants=tuple(greedy["variant"]),

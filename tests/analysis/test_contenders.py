@@ -110,7 +110,7 @@ def test_shapes_types_and_values_that_do_not_fit_are_refused():
     top = top_of(grid, 2)
     with pytest.raises(ValueError, match="expected values in"):
         contenders_of_grid(np.array([[[1, -1]]], np.int32), labels)
-    with pytest.raises(ValueError, match="int32, got .* float64"):
+    with pytest.raises(ValueError, match=r"int32, got .* float64"):
         contenders_of_grid(grid.astype(np.float64), labels)
     with pytest.raises(ValueError, match="kept: expected at least one rival, got 0"):
         contenders_of_grid(grid, labels, kept=0)

@@ -151,7 +151,7 @@ def test_of_a_thousand_classes_a_few_are_enough(rule, kept):
     sums, left = sum_ensembles(contenders_of_grid(grid, labels, kept=kept), labels, rule, threads=3)
     right = mean_is_right(grid[left.a, left.n], grid[left.b, left.n], labels[left.n])
     np.testing.assert_array_equal(as_table(ensemble_counts(settle(sums, left, right))), expected)
-    assert len(left.n) < 0.2 * len(expected) * len(labels)
+    assert kept == 1 or len(left.n) < 0.1 * len(expected) * len(labels)
     order = np.lexsort((left.n, left.b, left.a))
     np.testing.assert_array_equal(order, np.arange(len(order)))
 
@@ -184,17 +184,12 @@ def test_some_rows_against_some_columns_are_the_same_pairs(data):
     rows = np.array(data.draw(st.lists(st.integers(0, 6), unique=True)), np.int32)
     first, threads = data.draw(st.integers(0, 7)), data.draw(st.integers(1, 3))
     full = ensemble_counts(settled(grid, labels, contenders_of_grid(grid, labels, kept=2), "mean_probability"))
-    part = settled(
-        grid, labels, contenders_of_grid(grid, labels, kept=2), "mean_probability", rows_R=rows, first=first,
-        threads=threads,
-    )  # fmt: skip
-    held = [
-        p
-        for p, (a, b) in enumerate(zip(full.a, full.b, strict=True))
-        if (a in rows and b >= first) or (b in rows and a >= first)
-    ]
+    options = {"rows_R": rows, "first": first, "threads": threads}
+    part = settled(grid, labels, contenders_of_grid(grid, labels, kept=2), "mean_probability", **options)
+    pairs = list(zip(full.a, full.b, strict=True))
+    held = [p for p, (a, b) in enumerate(pairs) if (a in rows and b >= first) or (b in rows and a >= first)]
     counts = ensemble_counts(part)
-    assert list(zip(counts.a, counts.b, strict=True)) == [(full.a[p], full.b[p]) for p in held]
+    assert list(zip(counts.a, counts.b, strict=True)) == [pairs[p] for p in held]
     np.testing.assert_array_equal(as_table(counts), as_table(full)[held])
     assert not part.both_right_RW[~counted_places(part)].any()
 
@@ -264,7 +259,7 @@ def test_labels_that_are_no_class_are_refused():
 def test_arguments_that_do_not_fit_are_refused():
     grid, labels = np.zeros((3, 2, 4), np.int32), np.zeros(2, np.int64)
     contenders = contenders_of_grid(grid, labels)
-    with pytest.raises(ValueError, match="rule: expected one of mean_probability, .*, got 'median'"):
+    with pytest.raises(ValueError, match=r"rule: expected one of mean_probability, .*, got 'median'"):
         sum_ensembles(contenders, labels, "median")
     with pytest.raises(ValueError, match="rows: expected variants"):
         sum_ensembles(contenders, labels, rows_R=np.array([1, 1]))
@@ -280,7 +275,7 @@ def test_arguments_that_do_not_fit_are_refused():
         sum_ensembles(contenders_of_grid(grid + 5, labels), labels, "mean_logit")
     with pytest.raises(ValueError, match="at least one block"):
         merge_sums([])
-    sums, none = sum_ensembles(contenders, labels)
+    sums, _ = sum_ensembles(contenders, labels)
     with pytest.raises(ValueError, match=r"parts\[1\]: expected the rows and columns"):
         merge_sums([sums, sum_ensembles(contenders, labels, first=1)[0]])
     one = Undecided(a=np.array([0]), b=np.array([1]), n=np.array([0]), one_right=np.array([True]))

@@ -277,6 +277,8 @@ def plot(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
         exponent, factor = fit(points)
         axis.loglog(sizes, taken, "o", label="measured")
         axis.loglog(sizes, factor * sizes**exponent, label=f"{name}^{exponent:.2f}")
+        axis.minorticks_off()
+        axis.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
         axis.set(xlabel=labels[name], ylabel="seconds, both counts of all pairs")
         axis.legend()
     figure.savefig(path, dpi=150)

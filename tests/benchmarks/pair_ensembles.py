@@ -27,7 +27,7 @@ from overlap_analysis.pair_ensembles import ensemble_counts
 
 REPEATS = 3  # the shortest counts
 UNIT = "ns a pair and example"
-SIZES = ((200, 4096, 10), (128, 4096, 100), (64, 2048, 1000))  # variants, examples, classes
+SIZES = ((200, 4096, 10), (128, 4096, 100), (128, 2048, 1000))  # variants, examples, classes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def rows_of(problem: Problem, threads: int) -> list[Row]:
         kept = of_logits if rule == "mean_logit" else contenders
         (_, left), took_s = timed(lambda k=kept, r=rule, s=shared: sum_ensembles(k, problem.labels, r, threads=s))
         rows.append(Row(what=f"C={classes}: {rule}, {shared} threads", n=n, value=1e9 * took_s / n, unit=UNIT,
-                        details=f"{variants} variants, {1e6 * len(left.n) / n:.2f} in a million undecided"))  # fmt: skip
+                        details=f"V={variants}, {1e6 * len(left.n) / n:.0f} per million undecided"))  # fmt: skip
     for name, peer, some in (("NumPy, a pair at a time", numpy_pairs, 8), ("torch, batched", torch_rows, 2)):
         done, took_s = timed(lambda peer=peer, some=some: peer(problem, some))
         rows.append(Row(what=f"C={classes}: {name}", n=done, value=1e9 * took_s / done, unit=UNIT,
@@ -89,7 +89,8 @@ def numpy_pairs(problem: Problem, pairs: int) -> int:
 def torch_rows(problem: Problem, rows: int) -> int:
     """One variant with all after it at once, over a block of examples that is not too large for the cache."""
     size = max(8, 10_000 // problem.grid.shape[2])
-    scores, labels = torch.from_numpy(problem.grid[:, :size].copy()), torch.from_numpy(problem.labels[:size])
+    scores = torch.from_numpy(problem.grid[:, :size] / np.float32(2**30))
+    labels = torch.from_numpy(problem.labels[:size])
     repeats = 10
     for _ in range(repeats):
         for a in range(rows):

@@ -1,6 +1,6 @@
 """The numbers that a report shows. Accuracies and shares are in [0, 1], NaN where undefined.
 
-Dimensions: `V` variants, `P` pairs, `K` the categories of `CATEGORIES`, `S` greedy steps; an axis `3` holds a
+Dimensions: `V` variants, `P` pairs, `K` the categories of `SHOWN_CATEGORIES`, `S` greedy steps; an axis `3` holds a
 value and the low and high end of its interval.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from overlap_analysis.categories import CATEGORIES, CategoryMean
+from overlap_analysis.categories import CATEGORIES, SHOWN_CATEGORIES, CategoryMean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +35,7 @@ class PairColumns:
     Attributes:
         a: int32, index of the first variant.
         b: int32, index of the second.
-        category: int8, index into `CATEGORIES`.
+        category: int8, index into `CATEGORIES`; -1 if it is unknown.
         error_inconsistency: share of examples where exactly one of the two is right.
         error_correlation: φ of the two variants' errors.
         kappa: agreement in being right, corrected for chance.
@@ -134,8 +134,8 @@ class ReportData:
         return phi_VV
 
     def means_by_category(self, metric: str) -> NDArray[np.float64]:
-        """Mean of a metric in each of `CATEGORIES` with its interval, (K, 3), NaN for one without."""
-        mean_K3 = np.full((len(CATEGORIES), 3), np.nan)
+        """Mean of a metric in each of `SHOWN_CATEGORIES` with its interval, (K, 3), NaN for one without."""
+        mean_K3 = np.full((len(SHOWN_CATEGORIES), 3), np.nan)
         for row in self.categories:
             if row.metric == metric:
                 mean_K3[CATEGORIES.index(row.category)] = row.mean, row.low, row.high

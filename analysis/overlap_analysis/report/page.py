@@ -7,7 +7,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from overlap_analysis import figures
-from overlap_analysis.categories import CATEGORIES, CategoryMean
+from overlap_analysis.categories import SHOWN_CATEGORIES, CategoryMean
 from overlap_analysis.report import numbers
 from overlap_analysis.report.data import GreedyCurve, ReportData
 from overlap_analysis.report.summary import best_pairs, greedy_choice, headlines, summarize
@@ -64,8 +64,8 @@ def render_report(data: ReportData) -> str:
         matrix_rows=np.argsort(figures.cluster_order(data.error_correlations())) + 1,
         by_accuracy=np.argsort(-data.accuracies()[:, 0], kind="stable"),
         named_rows=figures.NAMED_ROWS,
-        categories=CATEGORIES,
-        colors=dict(zip(CATEGORIES, figures.CATEGORY_COLORS, strict=True)),
+        categories=SHOWN_CATEGORIES,
+        colors=dict(zip(SHOWN_CATEGORIES, figures.CATEGORY_COLORS, strict=True)),
     )
 
 
@@ -125,7 +125,7 @@ def _accuracy(data: ReportData) -> _Picture:
 
 def _inconsistency(data: ReportData) -> _Picture:
     mean_K3 = data.means_by_category("error_inconsistency")
-    means = [f"{CATEGORIES[k]} {numbers.percent(mean_K3[k, 0])}" for k in np.unique(data.pairs.category)]
+    means = [f"{SHOWN_CATEGORIES[k]} {numbers.percent(mean_K3[k, 0])}" for k in np.unique(data.pairs.category)]
     return _picture(
         figures.inconsistency_by_category(data.pairs.error_inconsistency, data.pairs.category, mean_K3),
         f"Dots of error inconsistency in a row for each category; means: {numbers.listed(means)}.",

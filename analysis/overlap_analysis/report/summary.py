@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from overlap_analysis.categories import CATEGORIES
+from overlap_analysis.categories import CATEGORIES, SHOWN_CATEGORIES
 from overlap_analysis.figures import linear_fit, short_name
 from overlap_analysis.report.data import GreedyCurve, PairColumns, ReportData
 from overlap_analysis.report.numbers import count, decimal, interval, listed, percent, points
@@ -177,7 +177,7 @@ def _best_pair(data: ReportData) -> Markup:
     text = _text(
         "The mean of {} ({}) is right on {}: {} points over the mean of the two, {} over the better one. ",
         _pair_names(data, p),
-        CATEGORIES[pairs.category[p]],
+        SHOWN_CATEGORIES[pairs.category[p]],
         percent(pairs.ensemble_accuracy[p]),
         points(pairs.improvement[p]),
         points(pairs.ensemble_accuracy[p] - better_P[p]),

@@ -182,6 +182,8 @@ def _print_deviations(variants: "pl.DataFrame") -> None:
 
 
 def _print_categories(categories: "pl.DataFrame") -> None:
+    if categories.is_empty():
+        return
     metrics = list(dict.fromkeys(categories["metric"]))
     rows = []
     for (word,), group in categories.group_by(["category"], maintain_order=True):
