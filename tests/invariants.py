@@ -156,6 +156,7 @@ def _assert_agree(name, result, logits):
     rows = result_rows(predictions.logits_NC, predictions.labels_N, predictions.temperature)
     for column in (
         "prediction", "correct", "label_probability", "confidence", "loss", "log_partition", "calibrated_log_partition",
+        "label_logit",
     ):  # fmt: skip
         stored_N = result.table.column(column).to_numpy()
         assert np.array_equal(stored_N, getattr(rows, f"{column}_N")), (

@@ -12,7 +12,7 @@ from overlap.pairwise import ensemble_sums, score_files
 from overlap.store import Outputs, Store, open_objects
 from overlap.variants import category
 from overlap_analysis import RULES
-from synthetic_store import Shape, fill, job_of, lock_for, partial, shared_part, family_logits, synthetic_store, variant
+from synthetic_store import Shape, family_logits, fill, job_of, lock_for, partial, shared_part, synthetic_store, variant
 
 PAIRWISE = (Kind.PAIRS, Kind.ENSEMBLES, Kind.CATEGORIES)
 BOTH = Options(calibration=Calibration.BOTH)

@@ -13,6 +13,7 @@ from .pair_counts import (
     joint_counts,
     merge_counts,
     row_blocks,
+    shared_counts,
 )
 from .pair_ensembles import (
     EnsembleCounts,
@@ -144,6 +145,7 @@ __all__ = [
     "row_blocks",
     "selection_mask",
     "settle",
+    "shared_counts",
     "soft_intervals",
     "soft_metrics",
     "soft_sums",

@@ -69,10 +69,11 @@ def contenders_of_grid(grid_VNC: NDArray[np.int32], labels_N: NDArray[np.integer
         raise ValueError(f"kept: expected at least one rival, got {kept}")
     variants, examples, classes = grid_VNC.shape
     classes_N = check_labels(labels_N, examples=examples, classes=classes)
-    contenders = _empty(variants, examples, max(1, min(kept, classes - 1)))
-    low, high = _keep_best(grid_VNC, classes_N, *_arrays(contenders))
+    low, high = (grid_VNC.min(), grid_VNC.max()) if grid_VNC.size else (0, 0)
     if not (0 <= low <= high <= GRID or -GRID <= low <= high <= 0):
         raise ValueError(f"grid: expected values in [0, {GRID}] or in [{-GRID}, 0], got {low} to {high}")
+    contenders = _empty(variants, examples, max(1, min(kept, classes - 1)))
+    _keep_best(grid_VNC, classes_N, *_arrays(contenders))
     return contenders
 
 
@@ -147,29 +148,25 @@ def _keep_best(
     score_VNK: NDArray[np.int32],
     class_VNK: NDArray[np.int32],
     rest_VN: NDArray[np.int32],
-) -> tuple[np.int32, np.int32]:
-    """Fill the contenders; gives the lowest and the highest score, 0 without any."""
+) -> None:
     variants, examples, classes = grid_VNC.shape
     kept = score_VNK.shape[2]
     score_K, class_K = np.empty(kept + 1, dtype=np.int32), np.empty(kept + 1, dtype=np.int32)  # and the best other
-    low, high = (grid_VNC[0, 0, 0], grid_VNC[0, 0, 0]) if variants and examples else (np.int32(0), np.int32(0))
     for v in range(variants):
         for n in range(examples):
             row_C, y = grid_VNC[v, n], labels_N[n]
             score_K[:] = NOTHING
             class_K[:] = -1
             for start in range(0, classes, _SCANNED):
-                least, most = row_C[start], row_C[start]
-                for j in range(start, min(start + _SCANNED, classes)):
-                    least, most = min(least, row_C[j]), max(most, row_C[j])
-                low, high = min(low, least), max(high, most)
+                most = row_C[start]
+                for score in row_C[start : start + _SCANNED]:
+                    most = max(most, score)
                 if most > score_K[kept]:
                     for j in range(start, min(start + _SCANNED, classes)):
                         if row_C[j] > score_K[kept] and j != y:
                             _insert(score_K, class_K, row_C[j], j)
             label_VN[v, n] = row_C[y]
             score_VNK[v, n], class_VNK[v, n], rest_VN[v, n] = score_K[:kept], class_K[:kept], score_K[kept]
-    return low, high
 
 
 @compiled

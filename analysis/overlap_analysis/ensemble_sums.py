@@ -37,7 +37,7 @@ from overlap_analysis.scores import GRID
 
 Rule = Literal["mean_probability", "mean_logit", "vote", "max_confidence"]
 RULES: tuple[Rule, ...] = get_args(Rule)
-_PARTS_A_THREAD = 4
+_PARTS = 16  # of the rows, whatever the number of threads that take them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +70,7 @@ class EnsembleSums:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Undecided:
-    """Pairs and examples that need dense rows, in the order of a, b and n.
+    """Pairs and examples that need dense rows, in an order that does not depend on the threads.
 
     Attributes:
         a: (U,) int32, the row's variant.
@@ -124,13 +124,12 @@ def sum_ensembles(
             count = _winners(pool, threads, prediction_VN, top_VN, classes_N)
         else:
             count = _means(pool, threads, contenders, correct_VN, classes_N, _floor(rule))
-        parts = [slice(part, None, _PARTS_A_THREAD * threads) for part in range(_PARTS_A_THREAD * threads)]
+        parts = [slice(part, None, _PARTS) for part in range(_PARTS)]
         counted = list(pool.map(lambda part: count(rows_R[part], wanted_RW[part], first), parts))
     sums_3RW = np.empty((3, *wanted_RW.shape), np.int32)
     for part, (some_3RW, _) in zip(parts, counted, strict=True):
         sums_3RW[:, part] = some_3RW
     undecided_U4 = np.concatenate([undecided for _, undecided in counted])
-    undecided_U4 = undecided_U4[np.lexsort(undecided_U4.T[2::-1])]
     sums = EnsembleSums(
         rows_R=rows_R,
         first=first,

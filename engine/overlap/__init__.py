@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from overlap.analyses import analyze
     from overlap.entries import sweep_schema
     from overlap.errors import OverlapError
+    from overlap.imports import import_predictions
     from overlap.launcher import launch, open_plan
     from overlap.models import Selection, select_models
     from overlap.reporting import report
@@ -23,6 +24,7 @@ __all__ = [
     "Selection",
     "Store",
     "analyze",
+    "import_predictions",
     "launch",
     "open_objects",
     "open_plan",
@@ -38,6 +40,7 @@ _HOMES = {
     "Selection": "overlap.models",
     "Store": "overlap.store",
     "analyze": "overlap.analyses",
+    "import_predictions": "overlap.imports",
     "launch": "overlap.launcher",
     "open_objects": "overlap.store",
     "open_plan": "overlap.launcher",

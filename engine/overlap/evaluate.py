@@ -43,7 +43,9 @@ def network_predictor(
         embeddings, logits = classifier.with_embeddings(images)
         return logits, embeddings
 
-    network = Network(infer=infer, module=classifier, preprocessing=variant.preprocessing)
+    network = Network(
+        infer=infer, module=classifier, preprocessing=variant.preprocessing, channels_last=_known_network(variant)
+    )
 
     def predict(split: Split) -> Outputs:
         (logits_NC, *rest), batch_size = run_network(network, open_pixels(split), device, evaluation)
@@ -66,13 +68,23 @@ def embedding_features(
     variant: Variant, embedder: "models.Embedder", open_pixels: OpenPixels, device: Device, evaluation: Evaluation
 ) -> Callable[[Split], NDArray[np.float64]]:
     """Gives the (N, D) embeddings of a split by a network."""
-    network = Network(infer=lambda images: (embedder(images),), module=embedder, preprocessing=variant.preprocessing)
+    network = Network(
+        infer=lambda images: (embedder(images),),
+        module=embedder,
+        preprocessing=variant.preprocessing,
+        channels_last=_known_network(variant),
+    )
 
     def features(split: Split) -> NDArray[np.float64]:
         (embeddings_ND,), _ = run_network(network, open_pixels(split), device, evaluation)
         return embeddings_ND.astype(np.float64)
 
     return features
+
+
+def _known_network(variant: Variant) -> bool:
+    """True unless a user's own code may count on how tensors lie in memory."""
+    return not (variant.weights and variant.weights.library == "python")
 
 
 def estimator_predictor(

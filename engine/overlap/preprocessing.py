@@ -49,14 +49,14 @@ def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     return images.expand(-1, 3, -1, -1).sub(mean).div_(std)
 
 
-def to_inputs(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+def to_inputs(pixels: Tensor, preprocessing: Preprocessing, *, channels_last: bool = False) -> Tensor:
     """(N, 3, size, size) normalised images of (N, size, size, channels) bytes on one device.
 
     The same bits as `normalize` of `to_images`, in place of one allocation: five times faster on a CPU.
-    Channels-last on a GPU, which its convolutions want.
+    `channels_last` is how they lie in memory, which convolutions want.
     """
     count, height, width, _ = pixels.shape
-    memory_format = torch.channels_last if pixels.is_cuda else torch.contiguous_format
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
     shape = (count, 3, height, width)
     images = torch.empty(shape, dtype=torch.float32, device=pixels.device, memory_format=memory_format)
     mean, std = (images.new_tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))

@@ -48,7 +48,10 @@ def test_the_grid_is_the_nearest_multiple_of_two_to_the_minus_30():
     probabilities = calibrated_probabilities(logits, temperature=1.0)
     assert grid.dtype == np.int32
     exact = [Fraction(p) * 2**30 for p in probabilities.ravel().tolist()]
-    assert all(abs(value - units) <= Fraction(1, 2) + Fraction(1, 10**5) for value, units in zip(grid.ravel().tolist(), exact, strict=True))
+    assert all(
+        abs(value - units) <= Fraction(1, 2) + Fraction(1, 10**5)
+        for value, units in zip(grid.ravel().tolist(), exact, strict=True)
+    )
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -36,12 +36,14 @@ def rates(name: str, split: Split, cache: Path) -> tuple[float, float]:
         mean=config["mean"],
         std=config["std"],
     )
-    network = Network(infer=lambda images: (model(images),), module=model, preprocessing=preprocessing)
+    network = Network(
+        infer=lambda images: (model(images),), module=model, preprocessing=preprocessing, channels_last=True
+    )
     device = Device(torch=torch.device("cpu"), threads=CORES, batch_size=1024)
     pixels = open_pixels(split, preprocessing.geometry, cache=cache, limit_bytes=None, threads=CORES)
     _, batch_size = run_network(network, pixels, device, Evaluation())  # decodes what is not cached, and warms up
     _, chunk = next(iter(pixels.chunks()))
-    batch = to_inputs(torch.from_numpy(chunk[:batch_size].copy()), preprocessing)
+    batch = to_inputs(torch.from_numpy(chunk[:batch_size].copy()), preprocessing, channels_last=True)
     batches = len(pixels) // batch_size
 
     def alone() -> None:

@@ -138,8 +138,9 @@ def test_columns_have_the_types_of_the_store():
     assert rows.prediction_N.dtype == np.int32
     assert rows.correct_N.dtype == np.bool_
     assert rows.top_logits_NK.dtype == np.float16
-    for column in (rows.label_probability_N, rows.confidence_N, rows.loss_N, rows.log_partition_N):
+    for column in (rows.label_probability_N, rows.confidence_N, rows.loss_N):
         assert column.dtype == np.float32
+    assert rows.log_partition_N.dtype == rows.calibrated_log_partition_N.dtype == np.float64
 
 
 def test_the_calibrated_partition_is_that_of_the_logits_over_the_temperature():

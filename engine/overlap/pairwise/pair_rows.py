@@ -23,6 +23,7 @@ from overlap_analysis import (
     metric_intervals,
     pair_indices,
     row_blocks,
+    shared_counts,
 )
 
 KEPT = ("both_correct", "same_prediction")
@@ -110,19 +111,8 @@ def _counts(work: PairWork, rows: range) -> PairCounts:
         return counts_of_rows(work.packed, rows.start, rows.stop, threads=work.threads)
     a_P, b_P = pair_indices(len(work.labels.names), rows)
     shared = gather(work.known, work.counted_RV, a_P, b_P)
-    both_correct, same_prediction = (shared[name].astype(np.int64) for name in KEPT)
-    correct_a, correct_b = work.packed.correct_V[a_P], work.packed.correct_V[b_P]
-    return PairCounts(
-        a=a_P,
-        b=b_P,
-        examples=work.packed.examples,
-        both_correct=both_correct,
-        only_a_correct=correct_a - both_correct,
-        only_b_correct=correct_b - both_correct,
-        both_wrong=work.packed.examples - correct_a - correct_b + both_correct,
-        both_wrong_same_class=same_prediction - both_correct,
-        same_prediction=same_prediction,
-    )
+    both_correct, same_prediction = (shared[name] for name in KEPT)
+    return shared_counts(work.packed, a_P, b_P, both_correct=both_correct, same_prediction=same_prediction)
 
 
 def _pair_frame(rows: range, work: PairWork) -> pl.DataFrame:

@@ -73,8 +73,8 @@ class ResultRows:
     label_probability_N: NDArray[np.float32]
     confidence_N: NDArray[np.float32]
     loss_N: NDArray[np.float32]
-    log_partition_N: NDArray[np.float32]
-    calibrated_log_partition_N: NDArray[np.float32]
+    log_partition_N: NDArray[np.float64]
+    calibrated_log_partition_N: NDArray[np.float64]
     label_logit_N: NDArray[np.float16]
     top_classes_NK: NDArray[np.uint16 | np.uint32]
     top_logits_NK: NDArray[np.float16]
@@ -103,9 +103,10 @@ def round_logits(logits_NC: NDArray[np.floating[Any]]) -> NDArray[np.float16]:
 
 
 def result_rows(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32], temperature: float = 1.0) -> ResultRows:
-    """The columns of a result, in float64 from the rounded logits, then stored as float32.
+    """The columns of a result, in float64 from the rounded logits.
 
-    `temperature` divides the logits in `calibrated_log_partition_N` only.
+    Partitions stay float64, because ensembles are exact to what they say of probabilities; the rest is stored as
+    float32. `temperature` divides the logits in `calibrated_log_partition_N` only.
     """
     logits_NC = np.ascontiguousarray(logits_NC)  # sums along rows of another layout have other last bits
     edges = range(0, max(len(labels_N), 1), BLOCK)  # no rows give one empty block
@@ -136,8 +137,8 @@ def partial_rows(partial: PartialPredictions, classes: int) -> ResultRows:
         label_probability_N=np.exp(-loss_N),
         confidence_N=np.exp(-log_partition_N).astype(np.float32),
         loss_N=loss_N,
-        log_partition_N=log_partition_N.astype(np.float32),
-        calibrated_log_partition_N=log_partition_N.astype(np.float32),
+        log_partition_N=log_partition_N,
+        calibrated_log_partition_N=log_partition_N,
         label_logit_N=label_logit_N.astype(np.float16),
         top_classes_NK=partial.top_classes_NK.astype(_index_type(classes)),
         top_logits_NK=top_logits_NK,
@@ -157,8 +158,8 @@ def _block(logits_NC: NDArray[np.float16], labels_N: NDArray[np.int32], temperat
         label_probability_N=np.exp(-loss_N).astype(np.float32),
         confidence_N=np.exp(-log_partition_N).astype(np.float32),
         loss_N=loss_N.astype(np.float32),
-        log_partition_N=log_partition_N.astype(np.float32),
-        calibrated_log_partition_N=np.log(np.exp(wide_NC / temperature).sum(axis=1)).astype(np.float32),
+        log_partition_N=log_partition_N,
+        calibrated_log_partition_N=np.log(np.exp(wide_NC / temperature).sum(axis=1)),
         label_logit_N=logits_NC[rows_N, labels_N],
         top_classes_NK=top_NK.astype(_index_type(logits_NC.shape[1])),
         top_logits_NK=np.take_along_axis(logits_NC, top_NK, axis=1),
