@@ -96,7 +96,8 @@ def test_growth_gives_the_tables_of_a_fresh_analysis_and_counts_new_rows_only(tm
     jobs = fill(grown, [logits[v] for v in order], shared[0], variants=[variant(v) for v in order])
     again = overlap.analyze(grown, kinds=PAIRWISE)
     expected = [0, *range(1 + kept, 10)] if kept == 8 else list(range(10))
-    assert rows and all(counted == expected for counted in rows)
+    assert rows
+    assert all(counted == expected for counted in rows)
     fill(fresh, [logits[v] for v in order], shared[0], variants=[job.variant for job in jobs])
     for name, table in overlap.analyze(fresh, kinds=PAIRWISE).tables.items():
         assert_frame_equal(table, again.tables[name])
