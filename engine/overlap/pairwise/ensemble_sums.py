@@ -11,8 +11,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from overlap.pairwise.score_files import Chunk, Scale, ScoreFiles, Tops, contenders, read_scores, read_tops, votes
-from overlap.store import Objects, open_objects
+from overlap.pairwise.score_files import Chunk, Scale, ScoreFiles, Tops, WholeRows, contenders, read_tops, votes
+from overlap.store import open_objects
 from overlap_analysis import (
     Contenders,
     EnsembleSums,
@@ -76,6 +76,7 @@ def sum_chunk(chunk: Chunk, work: EnsembleWork) -> MethodSums:
     objects = open_objects(work.store_url)
     scored = any(method.scale for method in work.methods)
     tops = read_tops(work.files, chunk, objects, threads=work.threads) if scored else []
+    whole = WholeRows(work.files, chunk, tops, objects)
     labels_N = work.labels_N[chunk.start : chunk.stop]
     made: dict[Scale | None, Contenders] = {}
     by_method: dict[Method, EnsembleSums] = {}
@@ -83,7 +84,7 @@ def sum_chunk(chunk: Chunk, work: EnsembleWork) -> MethodSums:
     for method in work.methods:
         if method.scale not in made:
             made[method.scale] = _contenders(chunk, work, tops, labels_N, method.scale)
-        counted = _Counted(work, chunk, tops, objects, made[method.scale], labels_N, method)
+        counted = _Counted(work, whole, made[method.scale], labels_N, method)
         if method == work.grouped:
             by_group = {group: counted.sums(rows) for group, rows in _groups(chunk, work.groups)}
             by_method[method] = merge_sums(list(by_group.values()))
@@ -122,9 +123,7 @@ class _Counted:
     """A chunk by one method, as far as it can be counted for any of its rows."""
 
     work: EnsembleWork
-    chunk: Chunk
-    tops: Sequence[Tops]
-    objects: Objects
+    whole: WholeRows
     contenders: Contenders
     labels_N: NDArray[np.int32]
     method: Method
@@ -149,7 +148,7 @@ class _Counted:
         assert scale is not None, "votes leave nothing undecided"
 
         def read(v: int, rows_U: NDArray[np.int64]) -> NDArray[np.int32]:
-            return read_scores(self.work.files, self.chunk, self.tops[v], self.objects, v, rows_N[rows_U], scale)
+            return self.whole.scores(v, rows_N[rows_U], scale)
 
         return read
 
@@ -164,17 +163,17 @@ def decide(undecided: Undecided, labels_N: NDArray[np.int32], classes: int, read
         read: gives the (U, C) scores of a variant in some rows.
     """
     right_U = np.empty(len(undecided.n), np.bool_)
-    order_U = np.argsort(undecided.n, kind="stable")  # rows that many pairs need are read once
-    size = max(1, DENSE_BYTES // (8 * classes))
-    for some in np.split(order_U, range(size, len(order_U), size)):
-        a, b, n = undecided.a[some], undecided.b[some], undecided.n[some]
-        rows = int(n.max()) + 1
-        needed, places = np.unique(np.concatenate([a, b]).astype(np.int64) * rows + np.tile(n, 2), return_inverse=True)
-        variants = needed // rows
+    order_U = np.argsort(undecided.n, kind="stable")
+    examples = max(1, DENSE_BYTES // (4 * classes * (1 + int(max(undecided.a.max(), undecided.b.max())))))
+    edges = np.searchsorted(undecided.n[order_U], np.arange(0, len(labels_N), examples))
+    for some in np.split(order_U, edges[1:]):
+        a, b, n = undecided.a[some], undecided.b[some], undecided.n[some].astype(np.int64)
+        needed, places = np.unique(np.concatenate([a, b]) * len(labels_N) + np.tile(n, 2), return_inverse=True)
+        variants = needed // len(labels_N)
         dense = np.empty((len(needed), classes), np.int32)
-        edges = [*np.flatnonzero(np.diff(variants, prepend=-1)).tolist(), len(needed)]
-        for start, stop in pairwise(edges):
-            dense[start:stop] = read(int(variants[start]), needed[start:stop] % rows)
+        edges_V = [*np.flatnonzero(np.diff(variants, prepend=-1)).tolist(), len(needed)]
+        for start, stop in pairwise(edges_V):
+            dense[start:stop] = read(int(variants[start]), needed[start:stop] % len(labels_N))
         right_U[some] = mean_is_right(dense[places[: len(a)]], dense[places[len(a) :]], labels_N[n])
     return right_U
 

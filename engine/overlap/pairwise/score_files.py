@@ -3,6 +3,7 @@
 Array names: V variants, N examples of a chunk, K kept classes, U chosen rows of it, C classes.
 """
 
+import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from overlap.store.schema import ROW_GROUP, matrix
 from overlap_analysis import NOTHING, Contenders, contenders_of_top, logit_scores, probability_scores
 
 BYTES_A_ROW = 200  # of one variant, while its rows become contenders
+BYTES_A_PAIR = 2  # of one example: up to a twentieth of the pairs is undecided, by the mean of logits over many classes
 _NOBODY, _ABSTAINED = -1, 2**31 - 1  # as classes
 _COLUMNS = ("label_logit", "top_classes", "top_logits", "log_partition", "calibrated_log_partition")
 
@@ -71,8 +73,9 @@ class Tops:
 
 
 def plan_chunks(examples: int, variants: int, *, memory_bytes: float) -> list[Chunk]:
-    """Cuts the examples so that a chunk of all variants takes at most this much memory."""
-    rows = int(np.clip(memory_bytes // (BYTES_A_ROW * max(variants, 1)), 1, ROW_GROUP))
+    """Cuts the examples so that a chunk of all variants, and what it leaves undecided, take about this much memory."""
+    bytes_a_row = BYTES_A_ROW * variants + BYTES_A_PAIR * variants * (variants - 1) / 2
+    rows = int(np.clip(memory_bytes // max(bytes_a_row, 1), 1, ROW_GROUP))
     chunks = []
     for first in range(0, examples, ROW_GROUP):
         last = min(first + ROW_GROUP, examples)
@@ -134,13 +137,29 @@ def votes(predictions_VN: NDArray[np.integer], labels_N: NDArray[np.int32]) -> C
     return kept
 
 
-def read_scores(
-    files: ScoreFiles, chunk: Chunk, top: Tops, objects: Objects, v: int, rows_U: NDArray[np.integer], scale: Scale
-) -> NDArray[np.int32]:
-    """(U, C) the scores of all classes in some rows of one variant."""
-    table = Store(objects).read(files.logits_names[v], columns=["logits"], groups=[chunk.group]).table
-    logits_UC = matrix(table, "logits")[chunk.rows][rows_U].astype(np.float16, copy=False)
-    return _scores(files, v, top, logits_UC, rows_U, scale)
+class WholeRows:
+    """The scores of all classes in rows of a chunk; a variant's are read when they are first asked for.
+
+    They wait in a temporary file, because a row group is read whole, and its rows are asked for a few at a time.
+    """
+
+    def __init__(self, files: ScoreFiles, chunk: Chunk, tops: Sequence[Tops], objects: Objects) -> None:
+        self.files, self.chunk, self.tops, self.store = files, chunk, tops, Store(objects)
+        self.places: dict[int, NDArray[np.float16]] = {}
+
+    def scores(self, v: int, rows_U: NDArray[np.integer], scale: Scale) -> NDArray[np.int32]:
+        """(U, C) of one variant."""
+        if v not in self.places:
+            self.places[v] = self._read(v)
+        return _scores(self.files, v, self.tops[v], self.places[v][rows_U], rows_U, scale)
+
+    def _read(self, v: int) -> NDArray[np.float16]:
+        table = self.store.read(self.files.logits_names[v], columns=["logits"], groups=[self.chunk.group]).table
+        logits_NC = matrix(table, "logits")[self.chunk.rows]
+        with tempfile.TemporaryFile() as file:  # the mapping keeps it
+            kept: NDArray[np.float16] = np.memmap(file, np.float16, "w+", shape=logits_NC.shape)
+        kept[:] = logits_NC
+        return kept
 
 
 def score_files(outcomes: Outcomes, variants: Sequence[int]) -> ScoreFiles:
