@@ -8,6 +8,7 @@ from scipy.special import softmax
 
 import overlap
 from overlap.analyses import Calibration, Kind, Options, Where
+from overlap.cli import run
 from overlap.pairwise import ensemble_sums, score_files
 from overlap.store import Outputs, Store, open_objects
 from overlap.variants import category
@@ -121,15 +122,17 @@ def test_a_variant_that_was_made_anew_is_counted_anew(tmp_path):
         assert_frame_equal(tables[0][name], tables[1][name])
 
 
-def test_whatever_is_cut_into_pieces_gives_the_same_tables(tmp_path, monkeypatch):
-    store = synthetic_store(tmp_path / "store", Shape(variants=12, examples=230, classes=14))
+@pytest.mark.parametrize("shape", [(12, 230, 14), (3, 10_040, 11)], ids=["many variants", "two row groups"])
+def test_whatever_is_cut_into_pieces_gives_the_same_tables(tmp_path, monkeypatch, shape):
+    variants, examples, classes = shape
+    store = synthetic_store(tmp_path / "store", Shape(variants=variants, examples=examples, classes=classes))
     whole = overlap.analyze(store, kinds=PAIRWISE).tables
     for name in ("pairs", "ensembles", "ensemble_groups"):
         store.objects.delete(f"analysis/photos/{name}.parquet")
-    monkeypatch.setattr(score_files, "ROW_GROUP", 10_000)
     monkeypatch.setattr("overlap.pairwise.pair_rows.PAIRS_AT_ONCE", 7)
     monkeypatch.setattr("overlap.pairwise.ensemble_rows.PAIRS_AT_ONCE", 5)
     monkeypatch.setattr(ensemble_sums, "DENSE_BYTES", 8 * 14 * 3)
+    monkeypatch.setattr(score_files, "BYTES_A_ROW", 1000 if examples < 1000 else 20)
     pieces = overlap.analyze(store, kinds=PAIRWISE, options=Options(memory_bytes=100_000)).tables
     for name, table in whole.items():
         assert_frame_equal(table, pieces[name])
@@ -182,6 +185,27 @@ def test_what_is_known_of_a_variant_decides_what_is_made_of_it(tmp_path):
     assert analysis.tables["variants"]["nll"].is_null().to_list() == [False, False, True, True]
 
 
+@pytest.mark.parametrize("variants", [1, 2])
+def test_few_variants_and_methods_that_can_use_none_give_tables_without_rows(tmp_path, variants):
+    shape = Shape(variants=variants, examples=30, classes=5)
+    store = synthetic_store(tmp_path / "store", shape)
+    tables = overlap.analyze(store).tables
+    pairs = variants * (variants - 1) // 2
+    assert (tables["pairs"].height, tables["ensembles"].height) == (pairs, 4 * pairs)
+
+    human = Store(open_objects(str(tmp_path / "humans")))
+    jobs = [job_of(variant(v)) for v in range(variants)]
+    answers = partial(np.zeros(30, np.int32), np.zeros(30), np.empty((30, 0)), np.empty((30, 0)))
+    for job in jobs:
+        human.commit_partial(job, answers, 5, {})
+    lock = lock_for(jobs, 5, 30)
+    lock.outputs["photos"] = {job.variant.name: Outputs.PREDICTION.value for job in jobs}
+    human.write_lock(lock)
+    analysis = overlap.analyze(human, options=Options(rules=("mean_probability",)))
+    assert analysis.tables["ensembles"].height == 0
+    assert "greedy" not in analysis.tables
+
+
 def test_top_lists_alone_give_the_ensembles_of_the_classes_that_they_name(tmp_path):
     rng = np.random.default_rng(0)
     labels_N = rng.integers(0, 6, 200).astype(np.int32)
@@ -203,3 +227,29 @@ def test_top_lists_alone_give_the_ensembles_of_the_classes_that_they_name(tmp_pa
         right_N = (known_VNC[a] + known_VNC[b]).argmax(axis=1) == labels_N
         assert abs(row["accuracy"] * 200 - right_N.sum()) <= 1  # float16 in the file
         assert not row["complete"]
+
+
+def test_the_command_takes_rules_and_says_where_it_computed(tmp_path, capsys):
+    store = synthetic_store(tmp_path / "store", Shape(variants=4, examples=60, classes=5))
+    words = ["analyze", "ensembles", str(tmp_path / "store"), "--rule", "vote", "--rule", "mean_logit"]
+    assert run([*words, "--calibration", "both", "--explain"]) == 0
+    shown = capsys.readouterr().out
+    assert "where: inprocess" in shown
+    table = store.read_analysis("photos", "ensembles")
+    methods = table.select("rule", "calibrated").unique(maintain_order=True).rows()
+    assert methods == [("vote", False), ("mean_logit", True), ("mean_logit", False)]
+    assert run(["analyze", "pairs", str(tmp_path / "store"), "--no-intervals", "--soft"]) == 0
+    assert "kappa_low" not in store.read_analysis("photos", "pairs").columns
+    soft = store.read_analysis("photos", "soft")
+    assert ((soft["capa_low"] <= soft["capa"]) & (soft["capa"] <= soft["capa_high"])).all()
+
+
+def test_an_analysis_of_another_version_is_made_anew(tmp_path, monkeypatch):
+    store = synthetic_store(tmp_path / "store", Shape(variants=4, examples=60, classes=5))
+    monkeypatch.setattr("overlap.store.analysis_files.TABLES_VERSION", b"0")
+    overlap.analyze(store, kinds=PAIRWISE)
+    monkeypatch.undo()
+    assert store.read_analysis("photos", "pairs") is None
+    assert store.analysis_keys("photos", "pairs") == {}
+    overlap.analyze(store, kinds=PAIRWISE)
+    assert store.read_analysis("photos", "pairs").height == 6

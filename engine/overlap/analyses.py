@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -16,7 +16,7 @@ from overlap.outcomes import Outcomes, only, read_outcomes
 from overlap.pairwise.comparison import comparison_tables
 from overlap.pairwise.costs import Choice, Work, choose
 from overlap.pairwise.earlier import GROUPS_TABLE, known_ensembles, known_pairs
-from overlap.pairwise.ensemble_rows import GROUPED, Counted, Request, count_ensembles, ensemble_frames
+from overlap.pairwise.ensemble_rows import GROUPED, Request, count_ensembles, ensemble_frames
 from overlap.pairwise.ensemble_sums import Method
 from overlap.pairwise.pair_rows import Labels, labels_of, pair_frames, pair_work
 from overlap.pairwise.soft_rows import soft_table
@@ -145,33 +145,14 @@ def analyze(
     where = options.where
     if where is Where.AUTO:
         where = Where.RAY if choice.ray else Where.INPROCESS
-    made = _Made(store, outcomes)
+    made, labels = _Made(store, outcomes), labels_of(outcomes.variants)
     with _place(store, options, where) as place:
-        tasks = place.tasks
-        labels = labels_of(outcomes.variants)
-        pairs_known = known_pairs(store, outcomes)
-        request = _request(outcomes, kinds, options)
-        ensembles_known = known_ensembles(store, outcomes, request)
-        table = tables.variants_table(outcomes)
-        made.add("variants", [with_published(table, options.published) if options.published else table])
+        variants = tables.variants_table(outcomes)
+        made.add("variants", [with_published(variants, options.published) if options.published else variants])
         if Kind.PAIRS in kinds:
-            packed = pack_predictions(outcomes.predictions_VN, outcomes.labels_N, threads=tasks.threads)
-            few = _pairs(outcomes) <= PAIRS_WITH_INTERVALS
-            intervals = few if options.intervals is None else options.intervals
-            work = pair_work(packed, labels, pairs_known, intervals=intervals, threads=tasks.threads)
-            made.add("pairs", pair_frames(work, tasks))
-            if options.soft:
-                _add_soft(made, outcomes, options, place)
-        if request.methods:
-            counted = count_ensembles(outcomes, store.objects.url, request, ensembles_known, tasks)
-            _add_ensembles(made, outcomes, labels, counted, kinds)
-        if Kind.CATEGORIES in kinds:
-            everyone = [
-                one for one in counted if one.method == _compared(options) and len(one.members_S) == len(labels.names)
-            ]
-            found = comparison_tables(outcomes, labels, everyone[0] if everyone else None, request.groups)
-            for name, table in found.items():
-                made.add(name, [table])
+            _add_pairs(made, outcomes, labels, options, place)
+        if {Kind.ENSEMBLES, Kind.CATEGORIES} & set(kinds):
+            _add_ensembles(made, outcomes, labels, kinds, options, place)
         if Kind.GREEDY in kinds:
             _add_greedy(made, outcomes, options, place)
     return Analysis(
@@ -229,17 +210,37 @@ def _compared(options: Options) -> Method:
     return Method(rule="mean_probability", calibrated=options.calibrated)
 
 
+def _add_pairs(made: _Made, outcomes: Outcomes, labels: Labels, options: Options, place: "_Place") -> None:
+    threads = place.tasks.threads
+    packed = pack_predictions(outcomes.predictions_VN, outcomes.labels_N, threads=threads)
+    few = _pairs(outcomes) <= PAIRS_WITH_INTERVALS
+    intervals = few if options.intervals is None else options.intervals
+    known = known_pairs(made.store, outcomes)
+    made.add("pairs", pair_frames(pair_work(packed, labels, known, intervals=intervals, threads=threads), place.tasks))
+    if options.soft:
+        _add_soft(made, outcomes, options, place)
+
+
 def _add_ensembles(
-    made: _Made, outcomes: Outcomes, labels: Labels, counted: Sequence[Counted], kinds: Collection[Kind]
+    made: _Made, outcomes: Outcomes, labels: Labels, kinds: Collection[Kind], options: Options, place: "_Place"
 ) -> None:
-    complete_V = np.array([known is Outputs.LOGITS for known in outcomes.outputs])
+    request = _request(outcomes, kinds, options)
+    known = known_ensembles(made.store, outcomes, request)
+    counted = count_ensembles(outcomes, made.store.objects.url, request, known, place.tasks)
     if Kind.ENSEMBLES in kinds:
+        complete_V = np.array([outputs is Outputs.LOGITS for outputs in outcomes.outputs])
         made.add("ensembles", ensemble_frames(counted, labels, complete_V))
     for one in counted:
         if one.correct_PG is not None:
             values = pl.Series(GROUPED, one.correct_PG, dtype=pl.Array(pl.Int32, one.correct_PG.shape[1]))
             keys = {outcomes.names[v]: outcomes.keys[v] for v in one.members_S}
             made.add(GROUPS_TABLE, [pl.DataFrame([values])], keys)
+    if Kind.CATEGORIES in kinds:
+        (compared,) = (one for one in counted if one.method == _compared(options))
+        everyone = len(compared.members_S) == len(labels.names)
+        found = comparison_tables(outcomes, labels, compared if everyone else None, request.groups)
+        for name, table in found.items():
+            made.add(name, [table])
 
 
 def _add_soft(made: _Made, outcomes: Outcomes, options: Options, place: "_Place") -> None:

@@ -56,8 +56,13 @@ def to_inputs(pixels: Tensor, preprocessing: Preprocessing, *, channels_last: bo
     `channels_last` is how they lie in memory, which convolutions want.
     """
     count, height, width, _ = pixels.shape
-    memory_format = torch.channels_last if channels_last else torch.contiguous_format
-    shape = (count, 3, height, width)
-    images = torch.empty(shape, dtype=torch.float32, device=pixels.device, memory_format=memory_format)
-    mean, std = (images.new_tensor(values)[:, None, None] for values in (preprocessing.mean, preprocessing.std))
-    return images.copy_(pixels.permute(0, 3, 1, 2)).div_(255).sub_(mean).div_(std)
+    mean, std = (
+        torch.tensor(values, dtype=torch.float32, device=pixels.device)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
+    if channels_last:
+        images = torch.empty((count, height, width, 3), dtype=torch.float32, device=pixels.device)
+        return images.copy_(pixels).div_(255).sub_(mean).div_(std).permute(0, 3, 1, 2)
+    images = torch.empty((count, 3, height, width), dtype=torch.float32, device=pixels.device)
+    images.copy_(pixels.permute(0, 3, 1, 2))
+    return images.div_(255).sub_(mean[:, None, None]).div_(std[:, None, None])

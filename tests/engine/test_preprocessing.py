@@ -44,6 +44,9 @@ def test_the_model_gets_the_very_bits_of_timms_own_transform(every, sizes):
             evaluated_on = to_inputs(torch.from_numpy(pixels), preprocessing)[0]
             assert torch.equal(trained_on, expected), (config, picture.size)
             assert torch.equal(evaluated_on, expected), (config, picture.size)
+            for_convolutions = to_inputs(torch.from_numpy(pixels), preprocessing, channels_last=True)
+            assert for_convolutions.is_contiguous(memory_format=torch.channels_last)
+            assert torch.equal(for_convolutions[0], expected), (config, picture.size)
 
 
 @pytest.mark.parametrize("mode", ["center", "squash", "border"])

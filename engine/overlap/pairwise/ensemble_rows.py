@@ -87,7 +87,8 @@ def count_ensembles(
 
     for (members, new), group in groupby(sorted(request.methods, key=shares_a_pass), key=shares_a_pass):
         methods = tuple(group)
-        if len(members) < 2:
+        if not members:
+            counted += [_nothing_counted(method) for method in methods]
             continue
         work = EnsembleWork(
             store_url=store_url,
@@ -104,6 +105,14 @@ def count_ensembles(
         parts = list(_passes(work, request.memory_bytes, tasks)) if new else []
         counted += [_joined(method, members, parts, known[method], work) for method in methods]
     return sorted(counted, key=lambda one: request.methods.index(one.method))
+
+
+def _nothing_counted(method: Method) -> Counted:
+    """What a method makes of no variant: a table without rows."""
+    nobody = np.empty(0, np.int32)
+    columns = dict.fromkeys(KEPT, nobody)
+    counts = _counts(nobody, nobody, 0, nobody.astype(np.int64), columns)
+    return Counted(method=method, members_S=nobody.astype(np.int64), counts=counts)
 
 
 def _passes(work: EnsembleWork, memory_bytes: float, tasks: Tasks) -> Iterator[MethodSums]:
@@ -189,9 +198,7 @@ def ensemble_frames(
     """The rows of the table: pairs in pair order, each by every method that can use both members."""
     for rows in row_blocks(len(labels.names), pairs=PAIRS_AT_ONCE):
         frames = [_frame(one, place, rows, labels, complete_V) for place, one in enumerate(counted)]
-        if frames:
-            whole = pl.concat(frames).sort("first", "second", "place")
-            yield whole.drop("first", "second", "place")
+        yield pl.concat(frames).sort("first", "second", "place").drop("first", "second", "place")
 
 
 def _frame(one: Counted, place: int, rows: range, labels: Labels, complete_V: NDArray[np.bool_]) -> pl.DataFrame:
