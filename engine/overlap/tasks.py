@@ -1,6 +1,8 @@
 """Stateless tasks over a shared value: one after another in this process, or many at once on Ray."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -36,8 +38,15 @@ class LocalTasks:
         self.threads = threads
 
     def map(self, function: Callable[[Item, Shared], T], items: Sequence[Item], shared: Shared) -> Iterator[T]:
-        """The results in the order of the items."""
-        return (function(item, shared) for item in items)
+        """The results in the order of the items; the next one is made while the caller has the last."""
+        with ThreadPoolExecutor(1) as pool:
+            ahead: deque[Future[T]] = deque()
+            for item in items:
+                ahead.append(pool.submit(function, item, shared))
+                if len(ahead) > 1:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
 
     def reduce(
         self,

@@ -27,6 +27,9 @@ from overlap_analysis import (
 )
 
 KEPT = ("both_correct", "same_prediction")
+COUNTS = (
+    "both_correct", "only_a_correct", "only_b_correct", "both_wrong", "both_wrong_same_class", "same_prediction",
+)  # fmt: skip
 PAIRS_AT_ONCE = 2**19
 
 
@@ -120,13 +123,8 @@ def _pair_frame(rows: range, work: PairWork) -> pl.DataFrame:
     columns: dict[str, object] = {
         **work.labels.names_of(counts.a, counts.b),
         "category": work.labels.words_of(counts.a, counts.b),
-        "examples": np.full(len(counts.a), counts.examples),
-        "both_correct": counts.both_correct,
-        "only_a_correct": counts.only_a_correct,
-        "only_b_correct": counts.only_b_correct,
-        "both_wrong": counts.both_wrong,
-        "both_wrong_same_class": counts.both_wrong_same_class,
-        "same_prediction": counts.same_prediction,
+        "examples": np.full(len(counts.a), counts.examples, np.int32),
+        **{name: getattr(counts, name).astype(np.int32) for name in COUNTS},
     }
     for name, metric in PAIR_METRICS.items():
         columns[name] = metric(counts)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ def write_frames(file: IO[bytes], frames: Iterable["pl.DataFrame"], keys: Mappin
         for frame in frames:
             table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).replace_schema_metadata(metadata)
             if writer is None:
-                writer = pq.ParquetWriter(file, table.schema, compression="zstd", compression_level=1)
+                words = [f.name for f in table.schema if f.type in (pa.string(), pa.large_string())]
+                writer = pq.ParquetWriter(  # numbers are no words: a dictionary of them costs more than it saves
+                    file, table.schema, compression="zstd", compression_level=1, use_dictionary=words
+                )
             writer.write_table(table)
     finally:
         if writer is not None:
