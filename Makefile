@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate chaos check s3-ceph bench bench-zoo clean
+.PHONY: help demo test simulate chaos check s3-ceph bench bench-pairs bench-zoo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,10 @@ s3-ceph: $(VENV)/.installed  ## run the tests of object stores against a real Ce
 # Minutes, on a machine with nothing else to do. Nothing is asserted.
 bench: $(VENV)/.installed  ## measure what the engine costs, beside Ray Tune
 	$(BIN)/python tests/benchmarks/engine_overhead.py
+
+bench-pairs: $(VENV)/.installed  ## measure joint outcomes and two-model ensembles of all pairs, beside their peers
+	$(BIN)/python tests/benchmarks/pair_counts.py
+	$(BIN)/python tests/benchmarks/pair_ensembles.py
 
 bench-zoo: $(VENV)/.installed  ## measure twenty timm models over 2,000 JPEGs, beside timm's own loop: half an hour
 	$(BIN)/python tests/benchmarks/zoo.py
