@@ -1,6 +1,7 @@
 """From a store's results to its analysis tables: pairs, two-model ensembles, categories, greedy selection."""
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from overlap.pairwise.pair_rows import Labels, labels_of, pair_frames, pair_work
 from overlap.pairwise.soft_rows import soft_table
 from overlap.published import with_published
 from overlap.standing import choose_dataset
-from overlap.store import Outputs, Store
+from overlap.store import Objects, Outputs, Store, open_objects
 from overlap.tasks import LocalTasks, Tasks
 from overlap_analysis import (
     DEFAULT_BOOTSTRAP,
@@ -226,7 +227,7 @@ def _add_ensembles(
 ) -> None:
     request = _request(outcomes, kinds, options)
     known = known_ensembles(made.store, outcomes, request)
-    counted = count_ensembles(outcomes, made.store.objects.url, request, known, place.tasks)
+    counted = count_ensembles(outcomes, place.objects, request, known, place.tasks)
     if Kind.ENSEMBLES in kinds:
         complete_V = np.array([outputs is Outputs.LOGITS for outputs in outcomes.outputs])
         made.add("ensembles", ensemble_frames(counted, labels, complete_V))
@@ -312,16 +313,24 @@ class _Place:
 
     tasks: Tasks
     blocks: Callable[[list[BlockPlan]], Blocks]
+    objects: Callable[[], Objects]
 
 
 @contextlib.contextmanager
 def _place(store: Store, options: Options, where: Where) -> Iterator[_Place]:
     if where is Where.INPROCESS:
-        yield _Place(tasks=LocalTasks(_cores()), blocks=lambda plans: LocalBlocks(plans, store.objects))
+        yield _Place(
+            tasks=LocalTasks(_cores()),
+            blocks=lambda plans: LocalBlocks(plans, store.objects),
+            objects=lambda: store.objects,
+        )
         return
     from overlap.ray_cluster import connected
 
     with connected(options.address):
         from overlap.ray_analysis import RayBlocks, RayTasks
 
-        yield _Place(tasks=RayTasks(), blocks=lambda plans: RayBlocks(plans, store.objects.url))
+        url = store.objects.url
+        yield _Place(
+            tasks=RayTasks(), blocks=lambda plans: RayBlocks(plans, url), objects=functools.partial(open_objects, url)
+        )

@@ -8,10 +8,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from overlap.analyses import analyze
+from overlap.pairwise.pair_rows import labels_of
 from overlap.standing import JobState, Status, choose_dataset, status
 from overlap.store import LockFile, Store
 from overlap.variants import Category
-from overlap_analysis import CategoryMean
+from overlap_analysis import CategoryMean, pair_indices
 from overlap_analysis.report import (
     FailureRow,
     GreedyCurve,
@@ -51,8 +52,12 @@ def _is_current(store: Store, lock: LockFile, dataset: str) -> bool:
     expected = {key for key in lock.results[dataset].values() if key[:16] in present}
     if set(variants["key"]) != expected:
         return False
-    pairs = store.read_analysis(dataset, "pairs", columns=["a"])
+    pairs = store.read_analysis(dataset, "pairs", columns=["category"])
     if pairs is None or pairs.height != variants.height * (variants.height - 1) // 2:
+        return False
+    known = {variant.name: variant for variant in lock.variants}  # of imported variants more may be known by now
+    labels = labels_of([known[name] for name in variants["name"]])
+    if not pairs["category"].equals(labels.words_of(*pair_indices(variants.height))):
         return False
     return all(store.read_analysis(dataset, table) is not None for table in ("ensembles", "categories"))
 

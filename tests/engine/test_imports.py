@@ -555,6 +555,18 @@ def test_categories_follow_from_what_a_table_says(tmp_path, write, store):
     assert store.require_lock().variants[0] == a
 
 
+def test_a_report_knows_what_was_told_of_the_variants_since_the_analysis(tmp_path, write, store):
+    files = [write(name, columns_of(i)) for i, name in enumerate("abcdef")]
+    import_predictions(files, store, dataset="val")
+    overlap.report(store)
+    assert store.read_analysis("val", "pairs")["category"].unique().to_list() == ["unknown"]
+    (tmp_path / "variants.csv").write_text(TABLE)
+    import_predictions(files, store, dataset="val", variants=tmp_path / "variants.csv")
+    overlap.report(store)
+    categories = store.read_analysis("val", "pairs")["category"].to_list()
+    assert categories[:3] == ["reinit", "hyperparameters", "architecture"]
+
+
 @pytest.mark.parametrize("states", list(itertools.product(["alike", "different", "unknown"], repeat=4)))
 def test_the_category_of_a_pair_is_the_one_that_all_completions_of_the_unknown_agree_on(states):
     fields = ("train_on", "framework", "architecture", "hyperparameters")

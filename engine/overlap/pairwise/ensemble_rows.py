@@ -3,7 +3,7 @@
 Array names: V variants of the dataset, S those that a method can use, P pairs of those, G groups of examples.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
 
@@ -16,7 +16,7 @@ from overlap.pairwise.ensemble_sums import EnsembleWork, Method, MethodSums, mer
 from overlap.pairwise.growth import Column, Known, gather, rows_of_pairs
 from overlap.pairwise.pair_rows import PAIRS_AT_ONCE, Labels
 from overlap.pairwise.score_files import plan_chunks, score_files
-from overlap.store import Outputs
+from overlap.store import Objects, Outputs
 from overlap.tasks import Tasks
 from overlap_analysis import (
     EnsembleCounts,
@@ -69,13 +69,17 @@ def members_of(outcomes: Outcomes, method: Method) -> tuple[int, ...]:
 
 
 def count_ensembles(
-    outcomes: Outcomes, store_url: str, request: Request, known: Mapping[Method, Known], tasks: Tasks
+    outcomes: Outcomes,
+    objects: Callable[[], Objects],
+    request: Request,
+    known: Mapping[Method, Known],
+    tasks: Tasks,
 ) -> list[Counted]:
     """Counts every pair by every method; what an earlier analysis knows is not counted again.
 
     Args:
         outcomes: of the dataset.
-        store_url: where the tasks read.
+        objects: opens the store where a task runs.
         request: what to count.
         known: of each method, over its own members.
         tasks: where to count.
@@ -91,7 +95,7 @@ def count_ensembles(
             counted += [_nothing_counted(method) for method in methods]
             continue
         work = EnsembleWork(
-            store_url=store_url,
+            objects=objects,
             files=score_files(outcomes, members),
             predictions_VN=outcomes.predictions_VN[list(members)],
             labels_N=outcomes.labels_N,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overlap.pairwise.score_files import Chunk, Scale, ScoreFiles, Tops, WholeRows, contenders, read_tops, votes
-from overlap.store import open_objects
+from overlap.store import Objects
 from overlap_analysis import (
     Contenders,
     EnsembleSums,
@@ -47,11 +47,11 @@ class Method:
 class EnsembleWork:
     """What every chunk is counted with: these variants, the rows of some of them, by these methods.
 
-    The sums of `grouped`, one of the methods or None, are also kept apart for `groups` groups of examples: example
-    n of the dataset is in group n mod `groups`.
+    `objects` opens the store where the chunk is counted. The sums of `grouped`, one of the methods or None, are
+    also kept apart for `groups` groups of examples: example n of the dataset is in group n mod `groups`.
     """
 
-    store_url: str
+    objects: Callable[[], Objects]
     files: ScoreFiles
     predictions_VN: NDArray[np.integer]
     labels_N: NDArray[np.int32]
@@ -73,7 +73,7 @@ class MethodSums:
 
 def sum_chunk(chunk: Chunk, work: EnsembleWork) -> MethodSums:
     """Counts one chunk, and reads whole rows of logits for the few examples that need them."""
-    objects = open_objects(work.store_url)
+    objects = work.objects()
     scored = any(method.scale for method in work.methods)
     tops = read_tops(work.files, chunk, objects, threads=work.threads) if scored else []
     whole = WholeRows(work.files, chunk, tops, objects)
