@@ -12,6 +12,7 @@ from overlap.spec import read_sweep
 from overlap.store import Predictions, Store, round_logits
 from overlap.store.memory import MemoryObjects
 from overlap.variants import DatasetFacts, Preprocessing, SplitFacts, Variant
+from prediction_files import WRITERS
 
 SWEEP = """\
 name: tiny
@@ -117,3 +118,17 @@ def write_images():
                 Image.fromarray(pixels).save(folder / name / f"{i}.png")
 
     return write
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file of predictions, by default Parquet."""
+
+    def write_file(name, columns, form="parquet", folder="files"):
+        suffix, writer = WRITERS[form]
+        path = tmp_path / folder / f"{name}.{suffix}"
+        path.parent.mkdir(exist_ok=True)
+        writer(path, columns)
+        return path
+
+    return write_file
