@@ -145,6 +145,10 @@ def launch(
         ClusterError: Ray cannot give what the sweep asks for, or has died.
     """
     options, hooks = options or Options(), hooks or Hooks()
+    if executor is ExecutorKind.RAY:
+        from overlap.ray_cluster import remove_abandoned_folders
+
+        remove_abandoned_folders()  # by a launch that finds nothing to do and starts no Ray, too
     plan, opened = open_plan(path, store=store, cache=options.cache)
     lock, new_lock = _lock_of_store(opened), lock_of(plan)
     if lock is not None and not options.allow_new_dataset:

@@ -11,6 +11,7 @@ from overlap.recipes import RECIPES, is_estimator
 from overlap.search_space import Scalar
 
 SCHEMA_VERSION = 1
+RESULTS_VERSION = 2  # raise it when more is stored of a prediction, or when it is computed in another way
 RANDOM = "random"
 
 
@@ -243,6 +244,7 @@ def result_config(
     """Everything that decides a variant's stored predictions on a dataset: its weights and the examples."""
     calibration = dataset.splits.get("calibration")
     return {
+        "results": RESULTS_VERSION,
         "weights": weights_config(variant, datasets),
         "test": dataset.splits["test"].fingerprint,
         "calibration": calibration.fingerprint if calibration else None,

@@ -7,8 +7,18 @@ from pathlib import Path
 
 import pytest
 
+import overlap
 from overlap import ray_cluster
+from overlap.launcher import ExecutorKind
 
+SWEEP = """\
+name: tiny
+store: {store}
+datasets:
+  digits: {{source: "sklearn:digits", splits: {{train: 60, test: 20}}}}
+evaluate_on: [digits]
+base: {{architecture: "sklearn:GaussianNB", train_on: digits, preprocessing: {{size: 8}}}}
+"""
 FOREVER = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(600)"]
 
 
@@ -85,3 +95,14 @@ def test_a_link_stays(folders):
     link.symlink_to(folders / "elsewhere")
     ray_cluster.remove_abandoned_folders()
     assert link.exists()
+
+
+def test_a_launch_that_finds_nothing_to_do_clears_up_too(folders, in_a_ray, tmp_path):
+    path = tmp_path / "sweep.yaml"
+    path.write_text(SWEEP.format(store=tmp_path / "store"))
+    overlap.launch(path, executor=ExecutorKind.INPROCESS)
+    folder = private(folders, ended(), "one")
+    orphan = in_a_ray(folder)
+    assert overlap.launch(path).ran == 0
+    assert not folder.exists()
+    assert orphan.wait(timeout=60) == -9

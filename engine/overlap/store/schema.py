@@ -104,6 +104,10 @@ def read_table(
         raise CorruptFileError(f"'{name}' is damaged ({reason}); launch again to make it anew", name=name) from error
     if footer.pop("footer_sha256", "") != _footer_hash(footer):
         raise CorruptFileError(f"'{name}' is damaged (its footer has changed); launch again to make it anew", name=name)
+    if missing := sorted(set(columns or ()) - set(schema.names)):
+        raise CorruptFileError(
+            f"'{name}' has no {missing[0]}: an earlier version made it; launch again to make it anew", name=name
+        )
     if footer.get("columns", _names(schema)) != _names(schema):
         raise CorruptFileError(f"'{name}' is damaged (a column has another name); launch again", name=name)
     return Stored(table=table, footer=footer)
