@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from overlap.variants import Geometry, Preprocessing
+from overlap_analysis.compiled import compiled
 
 
 def pixel_transform(geometry: Geometry) -> Callable[[Image.Image], NDArray[np.uint8]]:
@@ -52,10 +53,15 @@ def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 def to_inputs(pixels: Tensor, preprocessing: Preprocessing, *, channels_last: bool = False) -> Tensor:
     """(N, 3, size, size) normalised images of (N, size, size, channels) bytes on one device.
 
-    The same bits as `normalize` of `to_images`, in place of one allocation: five times faster on a CPU.
-    `channels_last` is how they lie in memory, which convolutions want.
+    The same bits as `normalize` of `to_images`, in place of one allocation. `channels_last` is how they lie in
+    memory, which convolutions want; on a CPU bytes are then looked up, which is twice as fast as arithmetic.
     """
     count, height, width, _ = pixels.shape
+    if channels_last and pixels.device.type == "cpu":
+        images = torch.empty((count, height, width, 3), dtype=torch.float32)
+        rows = pixels.expand(-1, -1, -1, 3).contiguous().view(-1, 3)
+        _look_up(rows.numpy(), _normalized_bytes(preprocessing).numpy(), images.view(-1, 3).numpy())
+        return images.permute(0, 3, 1, 2)
     mean, std = (
         torch.tensor(values, dtype=torch.float32, device=pixels.device)
         for values in (preprocessing.mean, preprocessing.std)
@@ -66,3 +72,17 @@ def to_inputs(pixels: Tensor, preprocessing: Preprocessing, *, channels_last: bo
     images = torch.empty((count, 3, height, width), dtype=torch.float32, device=pixels.device)
     images.copy_(pixels.permute(0, 3, 1, 2))
     return images.div_(255).sub_(mean[:, None, None]).div_(std[:, None, None])
+
+
+def _normalized_bytes(preprocessing: Preprocessing) -> Tensor:
+    """(256, 3) what each byte becomes in each channel."""
+    pixels = torch.arange(256, dtype=torch.uint8)[:, None, None, None]
+    return to_inputs(pixels, preprocessing)[:, :, 0, 0]
+
+
+@compiled
+def _look_up(pixels_R3: NDArray[np.uint8], normalized_B3: NDArray[np.float32], images_R3: NDArray[np.float32]) -> None:
+    for r in range(len(pixels_R3)):  # one statement a channel: twice as fast as a loop over them
+        images_R3[r, 0] = normalized_B3[pixels_R3[r, 0], 0]
+        images_R3[r, 1] = normalized_B3[pixels_R3[r, 1], 1]
+        images_R3[r, 2] = normalized_B3[pixels_R3[r, 2], 2]
