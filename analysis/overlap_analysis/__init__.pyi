@@ -1,9 +1,29 @@
 from .calibration import TEMPERATURE_BOUNDS, expected_calibration_error, fit_temperature, negative_log_likelihood
 from .categories import CATEGORIES, OUTCOME_METRICS, CategoryMean, GroupedValue, category_means
-from .contenders import NOTHING, Contenders, contenders_of_grid, contenders_of_top
+from .contenders import (
+    NOTHING,
+    Contenders,
+    contenders_of_grid,
+    contenders_of_probabilities,
+    contenders_of_top,
+)
 from .controls import chance_excess, chance_level, contested_mask, duplicate_pairs, matched_pairs
 from .ensemble_sums import RULES, EnsembleSums, Rule, Undecided, mean_is_right, merge_sums, settle, sum_ensembles
-from .greedy import GreedyStep, choose, ensemble_correct, greedy_counts, greedy_path
+from .ensemble_losses import BrierScore, BrierSums, LogLoss, brier_sums
+from .greedy import (
+    Budget,
+    GreedyStep,
+    Limit,
+    Rules,
+    Scorer,
+    Ties,
+    bagged_members,
+    best_prefix,
+    greedy_path,
+    right_counts,
+    score_blocks,
+    sorted_start,
+)
 from .packed import PackedPredictions, pack_predictions
 from .pair_counts import (
     JointCounts,
@@ -52,9 +72,11 @@ from .resampling import (
     group_sums,
     resampled,
 )
+from .right_counts import RightCounts, ScoredBlock, average_counts, prefix_counts
 from .scores import GRID, LOGIT_GRID, logit_scores, probability_scores
 from .soft_metrics import SoftSums, merge_soft_sums, soft_intervals, soft_metrics, soft_sums
 from .splits import hash_order, hashed_uniform, selection_mask
+from .threats import Threats, find_threats
 from .trend import Trend, category_trend
 from .uncertainty import percentile_interval, wilson_interval
 
@@ -69,6 +91,9 @@ __all__ = [
     "RULES",
     "TEMPERATURE_BOUNDS",
     "Bootstrap",
+    "BrierScore",
+    "BrierSums",
+    "Budget",
     "CategoryMean",
     "Coefficient",
     "Contenders",
@@ -79,23 +104,35 @@ __all__ = [
     "GreedyStep",
     "GroupedValue",
     "JointCounts",
+    "Limit",
+    "LogLoss",
     "PackedPredictions",
     "PairCounts",
     "PairRegression",
+    "RightCounts",
     "Rule",
+    "Rules",
+    "ScoredBlock",
+    "Scorer",
     "SoftSums",
+    "Threats",
+    "Ties",
     "Trend",
     "Undecided",
     "agreement",
     "agreement_both_wrong",
     "agreement_either_wrong",
+    "average_counts",
+    "bagged_members",
+    "best_prefix",
+    "brier_sums",
     "calibrated_probabilities",
     "category_means",
     "category_trend",
     "chance_excess",
     "chance_level",
-    "choose",
     "contenders_of_grid",
+    "contenders_of_probabilities",
     "contenders_of_top",
     "contested_mask",
     "count_pair_ensembles",
@@ -105,15 +142,14 @@ __all__ = [
     "dominance",
     "double_fault",
     "duplicate_pairs",
-    "ensemble_correct",
     "ensemble_counts",
     "ensemble_metrics",
     "error_correlation",
     "error_inconsistency",
     "error_jaccard",
     "expected_calibration_error",
+    "find_threats",
     "fit_temperature",
-    "greedy_counts",
     "greedy_path",
     "group_count",
     "group_sums",
@@ -137,18 +173,22 @@ __all__ = [
     "pair_design",
     "pair_indices",
     "percentile_interval",
+    "prefix_counts",
     "probability_grid",
     "probability_scores",
     "q_statistic",
     "regress_pairs",
     "resampled",
+    "right_counts",
     "row_blocks",
+    "score_blocks",
     "selection_mask",
     "settle",
     "shared_counts",
     "soft_intervals",
     "soft_metrics",
     "soft_sums",
+    "sorted_start",
     "sum_ensembles",
     "wilson_interval",
 ]

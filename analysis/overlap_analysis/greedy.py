@@ -1,22 +1,26 @@
-"""Exact greedy forward selection of an ensemble, with replacement.
+"""Greedy forward selection of an ensemble, by any score that can tell what one more member would bring.
 
-Dimensions: `V` variants, `N` examples, `C` classes, `S` picks.
+Dimensions: `V` variants, `N` examples, `C` classes, `M` candidates, `S` members.
 
-An ensemble is the mean of its picks' probabilities. On the integer grid it is right on an example unless a
-rival class has a larger sum than the label, or an equal one and a lower index: the rule of an arg-max that
-takes the lowest class.
-
-Source: Caruana et al., "Ensemble selection from libraries of models", ICML 2004.
+Source: Caruana et al., "Ensemble selection from libraries of models", ICML 2004: with replacement, so that a path
+weighs its members; sorted initialisation and bagged selection are theirs too.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from overlap_analysis.compiled import compiled
-from overlap_analysis.probabilities import check_grid
+from overlap_analysis.contenders import contenders_of_grid, contenders_of_probabilities
+from overlap_analysis.member_scores import ArrayScores
+from overlap_analysis.right_counts import RightCounts, ScoredBlock
+from overlap_analysis.threats import find_threats
+
+Ties = Literal["default", "autogluon"]
+_BLOCK_EXAMPLES = 1024
+_KEPT = 3  # rivals of each prediction, where all scores are at hand to settle what those leave open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,157 +29,235 @@ class GreedyStep:
 
     Attributes:
         variant: its index.
-        selection_correct: selection examples that the ensemble up to and with this member gets right.
+        score: of the ensemble up to and with this member, on the selection examples; None for given members.
+        tied: how many candidates had this score.
     """
 
     variant: int
-    selection_correct: int
+    score: float | None
+    tied: int = 1
 
 
-def greedy_counts(grid_VNC: NDArray[np.int32], labels_N: NDArray[np.int32], picks: Sequence[int]) -> NDArray[np.int64]:
-    """How many examples the picks and one more member get right, for every candidate for that member.
+class Scorer(Protocol):
+    """An ensemble that grows, and what it would score with one more member. Higher is better."""
 
-    Args:
-        grid_VNC: probabilities in units of 2**-30, see `probability_grid`. Any memory layout.
-        labels_N: true classes.
-        picks: variants chosen so far, repeats allowed; none gives the variants' own counts.
+    candidates_M: NDArray[np.int64]
+    """The variants that may join, ascending."""
 
-    Returns:
-        (V,) exact counts; those of disjoint blocks of examples add up.
+    def add(self, variant: int) -> None:
+        """Lets a variant join, a candidate or not."""
+        ...
 
-    Raises:
-        ValueError: the grid and the labels do not fit, or a pick is no variant.
-    """
-    classes_N = check_grid(grid_VNC, labels_N)
-    return _count_candidates(grid_VNC, classes_N, _check_picks(picks, len(grid_VNC)))
+    def best(self, allowed_M: NDArray[np.bool_]) -> tuple[float, list[int]]:
+        """The highest score with one of some candidates, and those variants that reach it, ascending."""
+        ...
 
-
-def ensemble_correct(
-    grid_VNC: NDArray[np.int32], labels_N: NDArray[np.int32], picks: Sequence[int]
-) -> NDArray[np.int64]:
-    """How many examples the ensemble gets right after each of its picks.
-
-    Args:
-        grid_VNC: as in `greedy_counts`, usually of the evaluation examples.
-        labels_N: true classes.
-        picks: the ensemble's members in order.
-
-    Returns:
-        (S,) exact counts; those of disjoint blocks of examples add up.
-
-    Raises:
-        ValueError: as `greedy_counts`.
-    """
-    classes_N = check_grid(grid_VNC, labels_N)
-    return _count_prefixes(grid_VNC, classes_N, _check_picks(picks, len(grid_VNC)))
+    def most_ever(self) -> float:
+        """No ensemble that this one can grow into scores higher."""
+        ...
 
 
-def choose(counts_V: NDArray[np.int64], picks: Sequence[int]) -> int:
-    """The candidate with the highest count; among equals one already picked, then the lowest index.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Limit:
+    """At most `most` distinct members of each group."""
 
-    >>> choose(np.array([5, 7, 7]), picks=[2])
-    2
-    """
-    best = np.flatnonzero(counts_V == np.max(counts_V))
-    used = best[np.isin(best, np.asarray(picks, dtype=np.int64))]
-    return int(used[0] if len(used) else best[0])
+    group_V: NDArray[np.integer]
+    most: int
 
 
-def greedy_path(
-    count: Callable[[Sequence[int]], NDArray[np.int64]],
-    *,
-    steps: int,
-    start: Sequence[int] = (),
-    candidates: Sequence[int] | None = None,
-) -> list[GreedyStep]:
-    """Add, step by step, the variant that makes the ensemble right on the most selection examples.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Budget:
+    """What distinct members may cost together; a member that is used again costs nothing."""
 
-    Args:
-        count: picks -> (V,) counts, as `greedy_counts` over all selection examples; called once a step.
-        steps: members of the ensemble, those of `start` included.
+    cost_V: NDArray[np.float64]
+    most: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Rules:
+    """Which paths may be taken.
+
+    Attributes:
+        steps: members at most, those of `start` included.
         start: the first members, given instead of chosen; not necessarily candidates.
-        candidates: variants that may be chosen; all by default.
+        replacement: whether a member may be chosen again.
+        ties: which of equally good candidates joins. default: one that is a member already, then the least
+            `tie_loss`, then the lowest index. autogluon: one that is a member already, then at random by
+            `RandomState(0)`, as `EnsembleSelection` of AutoGluon does it.
+        limits: on distinct members by group.
+        budget: on what the members cost.
+        stop_early: end where no ensemble that the path can grow into is better than its best so far.
+    """
+
+    steps: int
+    start: tuple[int, ...] = ()
+    replacement: bool = True
+    ties: Ties = "default"
+    limits: tuple[Limit, ...] = ()
+    budget: Budget | None = None
+    stop_early: bool = False
+    tie_loss: Callable[[Sequence[int], Sequence[int]], NDArray[np.float64]] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuses fewer steps than given members."""
+        if self.steps < len(self.start):
+            raise ValueError(f"steps: expected at least {len(self.start)}, the members of start, got {self.steps}")
+
+
+def greedy_path(scorer: Scorer, rules: Rules) -> list[GreedyStep]:
+    """Add, step by step, the candidate that makes the ensemble best.
 
     Returns:
-        `steps` members in order. Counts may fall along the path: the best prefix is the caller's choice.
+        At most `rules.steps` members in order, fewer where no candidate is allowed any more. Scores may fall along
+        the path: `best_prefix` says where to end.
 
     Raises:
-        ValueError: fewer steps than members of `start`, or no candidate.
+        ValueError: there is no candidate at all.
     """
-    if steps < len(start):
-        raise ValueError(f"steps: expected at least {len(start)}, the members of start, got {steps}")
-    if candidates is not None and not candidates:
+    if not len(scorer.candidates_M):
         raise ValueError("candidates: expected at least one variant, got none")
+    random = np.random.RandomState(0)  # noqa: NPY002 - the stream that AutoGluon draws from
     path: list[GreedyStep] = []
-    for step in range(steps):
-        picks = [member.variant for member in path]
-        counts_V = count(picks)
-        allowed = np.arange(len(counts_V)) if candidates is None else np.unique(candidates)
-        if step < len(start):
-            variant = start[step]
-        else:
-            masked_V = np.full(len(counts_V), -1)
-            masked_V[allowed] = counts_V[allowed]
-            variant = choose(masked_V, picks)
-        path.append(GreedyStep(variant=variant, selection_correct=int(counts_V[variant])))
+    for variant in rules.start:
+        scorer.add(variant)
+        path.append(GreedyStep(variant=variant, score=None))
+    best = -np.inf
+    while len(path) < rules.steps:
+        members = [step.variant for step in path]
+        allowed_M = _allowed(scorer.candidates_M, members, rules)
+        if not allowed_M.any() or (rules.stop_early and scorer.most_ever() <= best):
+            break
+        score, tied = scorer.best(allowed_M)
+        chosen = _break_tie(tied, members, rules, random)
+        scorer.add(chosen)
+        path.append(GreedyStep(variant=chosen, score=score, tied=len(tied)))
+        best = max(best, score)
     return path
 
 
-def _check_picks(picks: Sequence[int], variants: int) -> NDArray[np.int64]:
-    picks_S = np.asarray(picks, dtype=np.int64)
-    bad = picks_S[(picks_S < 0) | (picks_S >= variants)]
-    if len(bad):
-        raise ValueError(f"picks: expected variants in [0, {variants}), got {bad[0]}")
-    return picks_S
+def best_prefix(path: Sequence[GreedyStep]) -> int:
+    """How many members of a path score highest, the fewest of equally good prefixes; all, if nothing was chosen."""
+    scores = [step.score for step in path]
+    known = [score for score in scores if score is not None]
+    return scores.index(max(known)) + 1 if known else len(path)
 
 
-@compiled
-def _count_candidates(
-    grid_VNC: NDArray[np.int32], labels_N: NDArray[np.int64], picks_S: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    variants, examples, classes = grid_VNC.shape
-    right_V = np.zeros(variants, dtype=np.int64)
-    lead_C = np.empty(classes, dtype=np.int64)
-    for n in range(examples):
-        y = labels_N[n]
-        _start_leads(lead_C, y)
-        for pick in picks_S:
-            _add_leads(lead_C, grid_VNC[pick, n], y)
-        for v in range(variants):
-            row_C = grid_VNC[v, n]
-            right = 1
-            for j in range(classes):
-                if lead_C[j] + row_C[j] > row_C[y]:
-                    right = 0
-                    break
-            right_V[v] += right
-    return right_V
+def bagged_members(
+    scorer: Callable[[Sequence[int]], Scorer], candidates: Sequence[int], rules: Rules, *, bags: int, seed: int = 0
+) -> list[int]:
+    """The members of the best prefixes of several paths, each among a random half of the candidates.
+
+    Args:
+        scorer: begins a path among some candidates.
+        candidates: all of them.
+        rules: of each path.
+        bags: how many paths.
+        seed: of the halves.
+
+    Returns:
+        Members in the order of the bags; the mean over all of them weighs each by how often it was chosen.
+
+    Source: Caruana et al., section 2.3, "bagged ensemble selection".
+    """
+    rng = np.random.default_rng(seed)
+    members: list[int] = []
+    for _ in range(bags):
+        half = np.sort(rng.permutation(np.asarray(candidates))[: max(1, -(-len(candidates) // 2))])
+        path = greedy_path(scorer(half.tolist()), rules)
+        members += [step.variant for step in path[: best_prefix(path)]]
+    return members
 
 
-@compiled
-def _count_prefixes(
-    grid_VNC: NDArray[np.int32], labels_N: NDArray[np.int64], picks_S: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    _, examples, classes = grid_VNC.shape
-    right_S = np.zeros(len(picks_S), dtype=np.int64)
-    lead_C = np.empty(classes, dtype=np.int64)
-    for n in range(examples):
-        y = labels_N[n]
-        _start_leads(lead_C, y)
-        for s in range(len(picks_S)):
-            _add_leads(lead_C, grid_VNC[picks_S[s], n], y)
-            right_S[s] += np.max(lead_C) <= 0
-    return right_S
+def sorted_start(scorer: Scorer, rules: Rules, first: int) -> Rules:
+    """Rules that begin with the best candidates alone, best first: Caruana's sorted initialisation.
+
+    Args:
+        scorer: of a path without members; it is not changed.
+        rules: to begin with.
+        first: how many, at most.
+    """
+    allowed_M = _allowed(scorer.candidates_M, (), rules)
+    start: list[int] = []
+    while len(start) < first and allowed_M.any():
+        _, tied = scorer.best(allowed_M)
+        chosen = _break_tie(tied, (), rules, np.random.RandomState(0))  # noqa: NPY002
+        start.append(chosen)
+        allowed_M &= _allowed(scorer.candidates_M, start, rules) & (scorer.candidates_M != chosen)
+    return replace(rules, start=(*rules.start, *start))
 
 
-@compiled
-def _start_leads(lead_C: NDArray[np.int64], y: int) -> None:
-    """Lead of every class over the label without members: 1 where it wins a tie, 0 for the label itself."""
-    for j in range(len(lead_C)):
-        lead_C[j] = j < y
+def score_blocks(
+    values_VNC: NDArray[np.floating] | NDArray[np.int32], labels_N: NDArray[np.integer], *, beats: int = 1
+) -> list[ScoredBlock]:
+    """Probabilities in memory, cut into blocks of examples with their threats.
+
+    Args:
+        values_VNC: probabilities, or their scores on the grid.
+        labels_N: true classes.
+        beats: how many classes must lead for an ensemble to be wrong; 5 for top-5.
+
+    Raises:
+        ValueError: the shapes or the values do not fit.
+    """
+    contenders = contenders_of_grid if values_VNC.dtype == np.int32 else contenders_of_probabilities
+    blocks = []
+    for start in range(0, values_VNC.shape[1], _BLOCK_EXAMPLES):
+        some_VNC = values_VNC[:, start : start + _BLOCK_EXAMPLES]
+        some_N = labels_N[start : start + _BLOCK_EXAMPLES]
+        kept = contenders(some_VNC, some_N, kept=max(_KEPT, beats + 2))
+        threats = find_threats(kept, some_N, classes=values_VNC.shape[2], beats=beats)
+        blocks.append(ScoredBlock(threats=threats, scores=ArrayScores(some_VNC)))
+    return blocks
 
 
-@compiled
-def _add_leads(lead_C: NDArray[np.int64], row_C: NDArray[np.int32], y: int) -> None:
-    for j in range(len(lead_C)):
-        lead_C[j] += np.int64(row_C[j]) - row_C[y]
+def right_counts(
+    blocks: Sequence[ScoredBlock],
+    *,
+    steps: int,
+    weights_N: NDArray[np.int64] | None = None,
+    candidates: Sequence[int] | None = None,
+    threads: int = 1,
+) -> RightCounts:
+    """The scorer of accuracy over blocks of examples.
+
+    Args:
+        blocks: all examples, in order.
+        steps: members that a path will have at most.
+        weights_N: (N,) of all examples, 0 for those that may not choose; 1 by default.
+        candidates: variants that may join; all by default.
+        threads: that share the blocks.
+    """
+    sizes = [len(block.threats.labels_N) for block in blocks]
+    weights = np.ones(sum(sizes), np.int64) if weights_N is None else np.asarray(weights_N, np.int64)
+    if len(weights) != sum(sizes):
+        raise ValueError(f"weights: expected one for each of {sum(sizes)} examples, got {len(weights)}")
+    variants = len(blocks[0].threats.label_VN) if blocks else 0
+    parts = np.split(weights, np.cumsum(sizes)[:-1])
+    return RightCounts(blocks, parts, variants=variants, steps=steps, candidates=candidates, threads=threads)
+
+
+def _allowed(candidates_M: NDArray[np.int64], members: Sequence[int], rules: Rules) -> NDArray[np.bool_]:
+    """(M,) which candidates may join."""
+    distinct = np.unique(np.asarray(members, np.int64))
+    member_M = np.isin(candidates_M, distinct)
+    allowed_M = np.ones(len(candidates_M), np.bool_) if rules.replacement else ~member_M
+    for limit in rules.limits:
+        taken = limit.group_V[distinct]
+        full = [group for group in np.unique(taken) if np.count_nonzero(taken == group) >= limit.most]
+        allowed_M &= member_M | ~np.isin(limit.group_V[candidates_M], full)
+    if rules.budget is not None:
+        left = rules.budget.most - float(rules.budget.cost_V[distinct].sum())
+        allowed_M &= member_M | (rules.budget.cost_V[candidates_M] <= left)
+    return allowed_M
+
+
+def _break_tie(tied: Sequence[int], members: Sequence[int], rules: Rules, random: np.random.RandomState) -> int:
+    """The candidate that joins, of those that are equally good."""
+    used = [variant for variant in tied if variant in members]
+    left = used or list(tied)
+    if rules.ties == "autogluon":
+        return int(random.choice(left)) if len(left) > 1 else left[0]
+    if len(left) > 1 and rules.tie_loss is not None:
+        loss = rules.tie_loss(members, left)
+        left = [v for v, one in zip(left, loss, strict=True) if np.isclose(one, loss.min(), rtol=1e-12, atol=0.0)]
+    return left[0]

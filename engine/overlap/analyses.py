@@ -11,8 +11,6 @@ import numpy as np
 import polars as pl
 
 from overlap import tables
-from overlap.blocks import BlockPlan, Blocks, LocalBlocks, plan_blocks
-from overlap.greedy_tables import Search, greedy_tables
 from overlap.outcomes import Outcomes, only, read_outcomes
 from overlap.pairwise.comparison import comparison_tables
 from overlap.pairwise.costs import Choice, Work, choose
@@ -20,8 +18,12 @@ from overlap.pairwise.earlier import GROUPS_TABLE, known_ensembles, known_pairs
 from overlap.pairwise.ensemble_rows import GROUPED, Request, count_ensembles, ensemble_frames
 from overlap.pairwise.ensemble_sums import Method
 from overlap.pairwise.pair_rows import Labels, labels_of, pair_frames, pair_work
-from overlap.pairwise.soft_rows import soft_table
+from overlap.pairwise.soft_rows import SoftWork, groups_of, soft_table
 from overlap.published import with_published
+from overlap.score_files import Scale, score_files
+from overlap.selection.pool import Pool
+from overlap.selection.search import Search
+from overlap.selection.tables import greedy_tables
 from overlap.standing import choose_dataset
 from overlap.store import Objects, Outputs, Store, open_objects
 from overlap.tasks import LocalTasks, Tasks
@@ -31,7 +33,6 @@ from overlap_analysis import (
     Rule,
     group_count,
     pack_predictions,
-    selection_mask,
 )
 
 ROWS_HELD = 2_000_000  # of a table; larger ones are written and not kept in memory
@@ -68,18 +69,12 @@ class Calibration(StrEnum):
 class Options:
     """What a user may choose.
 
-    `selection` is the share of examples that choose the greedy ensemble, the rest evaluates it; 1
-    chooses on all, and nothing is left to evaluate on. `candidates` is a glob over variant names.
-    `rules` are those of the two-model ensembles. `intervals` says whether pairs get them; None leaves them out
+    `search` is how a greedy ensemble is selected. `rules` are those of the two-model ensembles. `intervals` says whether pairs get them; None leaves them out
     where there are millions; `soft` adds the metrics that compare probabilities. `memory_bytes` bounds what is
     held at once. `published` are the accuracies that others have published, by the weights' names.
     """
 
-    steps: int = 25
-    selection: float = 0.5
-    seed: int = 0
-    start: tuple[str, ...] = ()
-    candidates: str = "*"
+    search: Search = Search()
     calibration: Calibration = Calibration.SPLIT
     rules: tuple[Rule, ...] = RULES
     intervals: bool | None = None
@@ -246,35 +241,43 @@ def _add_ensembles(
 
 def _add_soft(made: _Made, outcomes: Outcomes, options: Options, place: "_Place") -> None:
     """The table of soft metrics, over the variants whose probabilities are all known."""
-    chosen = _with_probabilities(outcomes)
+    chosen = _with(outcomes, Outputs.LOGITS)
     if chosen is None or len(chosen.variants) < 2:
         made.notes.append("no soft metrics: they need the probabilities of all classes of at least two variants")
         return
-    everyone_N = np.zeros(len(chosen.labels_N), np.bool_)
-    blocks = place.blocks(plan_blocks(chosen, everyone_N, calibrated=options.calibrated))
-    made.add("soft", [soft_table(labels_of(chosen.variants), blocks, len(chosen.labels_N))])
+    work = SoftWork(
+        objects=place.objects,
+        files=score_files(chosen, range(len(chosen.variants))),
+        labels_N=chosen.labels_N,
+        scale=Scale(probabilities=True, calibrated=options.calibrated),
+        groups=groups_of(len(chosen.variants), len(chosen.labels_N)),
+    )
+    made.add("soft", [soft_table(labels_of(chosen.variants), work, place.tasks, memory_bytes=options.memory_bytes)])
 
 
-def _with_probabilities(outcomes: Outcomes) -> Outcomes | None:
-    """The variants whose probabilities are all known; None if there are none."""
-    complete = [v for v, known in enumerate(outcomes.outputs) if known is Outputs.LOGITS]
-    if len(complete) == len(outcomes.variants):
+def _with(outcomes: Outcomes, *enough: Outputs) -> Outcomes | None:
+    """The variants of which so much is known; None if there are none."""
+    chosen = [v for v, known in enumerate(outcomes.outputs) if known in enough]
+    if len(chosen) == len(outcomes.variants):
         return outcomes
-    return only(outcomes, complete) if complete else None
+    return only(outcomes, chosen) if chosen else None
 
 
 def _add_greedy(made: _Made, outcomes: Outcomes, options: Options, place: "_Place") -> None:
-    """The greedy tables, over the variants whose probabilities are all known."""
-    chosen = _with_probabilities(outcomes)
+    """The greedy tables, over the variants with probabilities."""
+    chosen = _with(outcomes, Outputs.LOGITS, Outputs.TOP)
     if chosen is None:
-        made.notes.append("no greedy selection: it needs the probabilities of all classes")
+        made.notes.append("no greedy selection: it needs probabilities")
         return
-    selected_N = selection_mask(outcomes.ids_N, fraction=options.selection, seed=options.seed)
-    blocks = place.blocks(plan_blocks(chosen, selected_N, calibrated=options.calibrated))
-    search = Search(
-        steps=options.steps, selection=options.selection, start=options.start, candidates=options.candidates
+    pool = Pool(
+        made.store,
+        chosen,
+        place.objects,
+        place.tasks,
+        calibrated=options.calibrated,
+        memory_bytes=options.memory_bytes,
     )
-    for name, table in greedy_tables(chosen, blocks, search, selected_N).items():
+    for name, table in greedy_tables(pool, options.search).items():
         made.add(name, [table])
 
 
@@ -285,7 +288,7 @@ def _notes(outcomes: Outcomes) -> list[str]:
     if top:
         notes.append(
             f"of {top} variants only the likeliest classes are known: their ensembles take the others for impossible "
-            "(column 'complete'), and they have no mean of logits and no place in the greedy selection"
+            "(column 'complete'), and they have no mean of logits"
         )
     if predicted:
         notes.append(f"of {predicted} variants only the predictions are known: they vote, and are in no other ensemble")
@@ -312,25 +315,17 @@ class _Place:
     """Where an analysis is computed: this process, or a Ray."""
 
     tasks: Tasks
-    blocks: Callable[[list[BlockPlan]], Blocks]
     objects: Callable[[], Objects]
 
 
 @contextlib.contextmanager
 def _place(store: Store, options: Options, where: Where) -> Iterator[_Place]:
     if where is Where.INPROCESS:
-        yield _Place(
-            tasks=LocalTasks(_cores()),
-            blocks=lambda plans: LocalBlocks(plans, store.objects),
-            objects=lambda: store.objects,
-        )
+        yield _Place(tasks=LocalTasks(_cores()), objects=lambda: store.objects)
         return
     from overlap.ray_cluster import connected
 
     with connected(options.address):
-        from overlap.ray_analysis import RayBlocks, RayTasks
+        from overlap.ray_analysis import RayTasks
 
-        url = store.objects.url
-        yield _Place(
-            tasks=RayTasks(), blocks=lambda plans: RayBlocks(plans, url), objects=functools.partial(open_objects, url)
-        )
+        yield _Place(tasks=RayTasks(), objects=functools.partial(open_objects, store.objects.url))

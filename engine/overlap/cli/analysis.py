@@ -43,6 +43,24 @@ class Executor(StrEnum):
     INPROCESS = "inprocess"
 
 
+class Metric(StrEnum):
+    """What an ensemble is chosen by: the words of `overlap.selection.search.Metric`, without its imports."""
+
+    ACCURACY = "accuracy"
+    BALANCED_ACCURACY = "balanced_accuracy"
+    TOP5 = "top5"
+    NLL = "nll"
+    BRIER = "brier"
+
+
+class Ties(StrEnum):
+    """Which of equally good candidates is added: the words of `overlap_analysis.Ties`."""
+
+    DEFAULT = "default"
+    AUTOGLUON = "autogluon"
+
+
+_GREEDY = "Greedy selection"
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Of several evaluated datasets, this one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -53,9 +71,25 @@ def analyze(
         typer.Argument(metavar="[pairs|ensembles|categories|greedy|all] STORE", help="A store or sweep file."),
     ],
     *,
-    dataset: DatasetOption = None,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Members of the greedy ensemble.")] = 25,
-    selection: Annotated[str, typer.Option("--selection", help="Share of examples that choose it, or 'all'.")] = "0.5",
+    dataset: class Metric(StrEnum):
+    """What an ensemble is chosen by: the words of `overlap.selection.search.Metric`, without its imports."""
+
+    ACCURACY = "accuracy"
+    BALANCED_ACCURACY = "balanced_accuracy"
+    TOP5 = "top5"
+    NLL = "nll"
+    BRIER = "brier"
+
+
+class Ties(StrEnum):
+    """Which of equally good candidates is added: the words of `overlap_analysis.Ties`."""
+
+    DEFAULT = "default"
+    AUTOGLUON = "autogluon"
+
+
+_GREEDY = "Greedy selection"
+DatasetOption = None,
     calibration: Annotated[
         Calibration, typer.Option("--calibration", help="Use the fitted temperatures; both: with and without.")
     ] = Calibration.SPLIT,
@@ -69,8 +103,6 @@ def analyze(
         bool, typer.Option("--soft", help="Also compare probabilities: CAPA, Jensen-Shannon divergence, correlation.")
     ] = False,
     memory: Annotated[float, typer.Option("--memory", min=0.1, help="GiB to hold at once, about.")] = 2.0,
-    start: Annotated[list[str] | None, typer.Option("--start", help="A first member; may be repeated.")] = None,
-    candidates: Annotated[str, typer.Option("--candidates", help="Glob of variants that may be added.")] = "*",
     executor: Annotated[Executor, typer.Option("--executor", help="Where to compute.")] = Executor.AUTO,
     address: Annotated[str | None, typer.Option("--address", help="A running Ray cluster.")] = None,
     published: Annotated[
@@ -78,6 +110,61 @@ def analyze(
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say where it was computed, and why.")] = False,
     json: Json = False,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Members at most.", rich_help_panel=_GREEDY)] = 25,
+    selection: Annotated[
+        str, typer.Option("--selection", help="Share of examples that choose, or 'all'.", rich_help_panel=_GREEDY)
+    ] = "0.5",
+    metric: Annotated[
+        Metric, typer.Option("--metric", help="What to choose by.", rich_help_panel=_GREEDY)
+    ] = Metric.ACCURACY,
+    start: Annotated[
+        list[str] | None, typer.Option("--start", help="A first member; may be repeated.", rich_help_panel=_GREEDY)
+    ] = None,
+    sorted_start: Annotated[
+        int, typer.Option("--sorted-start", min=0, help="Begin with this many of the best.", rich_help_panel=_GREEDY)
+    ] = 0,
+    candidates: Annotated[
+        str, typer.Option("--candidates", help="Glob of variants that may be added.", rich_help_panel=_GREEDY)
+    ] = "*",
+    min_accuracy: Annotated[
+        float, typer.Option("--min-accuracy", help="Of candidates, on their own.", rich_help_panel=_GREEDY)
+    ] = 0.0,
+    max_accuracy: Annotated[
+        float, typer.Option("--max-accuracy", help="Of candidates, on their own.", rich_help_panel=_GREEDY)
+    ] = 1.0,
+    replacement: Annotated[
+        bool,
+        typer.Option("--replacement/--no-replacement", help="May a member be added again?", rich_help_panel=_GREEDY),
+    ] = True,
+    ties: Annotated[
+        Ties, typer.Option("--ties", help="Which of equally good candidates is added.", rich_help_panel=_GREEDY)
+    ] = Ties.DEFAULT,
+    at_most: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--at-most",
+            metavar="LEVEL=N",
+            help="Distinct members of one architecture, framework or train_on.",
+            rich_help_panel=_GREEDY,
+        ),
+    ] = None,
+    max_gmacs: Annotated[
+        float | None,
+        typer.Option("--max-gmacs", help="Of distinct members together, an image.", rich_help_panel=_GREEDY),
+    ] = None,
+    stop_early: Annotated[
+        bool, typer.Option("--stop-early", help="End where nothing better can follow.", rich_help_panel=_GREEDY)
+    ] = False,
+    folds: Annotated[
+        int, typer.Option("--folds", help="Also select on all but one of so many parts.", rich_help_panel=_GREEDY)
+    ] = 0,
+    bags: Annotated[
+        int,
+        typer.Option("--bags", min=0, help="Also join paths among random halves.", rich_help_panel=_GREEDY),
+    ] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Of shares, folds and bags of examples.", rich_help_panel=_GREEDY)
+    ] = 0,
 ) -> None:
     """Compute every pair, every two-model ensemble, the categories and a greedy ensemble.
 
@@ -86,15 +173,31 @@ def analyze(
     from overlap.analyses import Calibration as Calibrated
     from overlap.analyses import Options, Where
     from overlap.published import read_published
+    from overlap.selection.search import Metric as Chosen
+    from overlap.selection.search import Search
     from overlap.standing import open_store
     from overlap_analysis import RULES
 
     kinds, store = _which(target)
-    options = Options(
+    search = Search(
         steps=steps,
         selection=_share(selection),
+        seed=seed,
+        metric=Chosen(metric.value),
         start=tuple(start or ()),
         candidates=candidates,
+        accuracy=(min_accuracy, max_accuracy),
+        replacement=replacement,
+        sorted_start=sorted_start,
+        ties=ties.value,
+        at_most=dict(map(_level, at_most or ())),
+        max_gmacs=max_gmacs,
+        stop_early=stop_early,
+        folds=folds,
+        bags=bags,
+    )
+    options = Options(
+        search=search,
         calibration=Calibrated(calibration.value),
         rules=tuple(one.value for one in rule) if rule else RULES,
         intervals=intervals,
@@ -114,7 +217,25 @@ def analyze(
 
 
 def report(
-    target: Annotated[str, typer.Argument(help="A store or sweep file.")], *, dataset: DatasetOption = None
+    target: Annotated[str, typer.Argument(help="A store or sweep file.")], *, dataset: class Metric(StrEnum):
+    """What an ensemble is chosen by: the words of `overlap.selection.search.Metric`, without its imports."""
+
+    ACCURACY = "accuracy"
+    BALANCED_ACCURACY = "balanced_accuracy"
+    TOP5 = "top5"
+    NLL = "nll"
+    BRIER = "brier"
+
+
+class Ties(StrEnum):
+    """Which of equally good candidates is added: the words of `overlap_analysis.Ties`."""
+
+    DEFAULT = "default"
+    AUTOGLUON = "autogluon"
+
+
+_GREEDY = "Greedy selection"
+DatasetOption = None
 ) -> None:
     """Write the report: one HTML page that needs no network."""
     from overlap.standing import open_store
@@ -149,6 +270,13 @@ def _share(text: str) -> float:
     return share
 
 
+def _level(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if not number.isdecimal():
+        raise ArgumentError(f"--at-most takes LEVEL=N, as in architecture=2, got '{text}'")
+    return name, int(number)
+
+
 def _print_analysis(analysis: "Analysis") -> None:
     tables = analysis.tables
     variants = tables["variants"]
@@ -170,6 +298,8 @@ def _print_analysis(analysis: "Analysis") -> None:
         _print_ensembles(tables["ensembles"])
     if "greedy" in tables:
         _print_greedy(tables["greedy"], tables["greedy_references"])
+    if "greedy_folds" in tables:
+        _print_folds(tables["greedy_folds"])
 
 
 def _print_deviations(variants: "pl.DataFrame") -> None:

@@ -15,7 +15,7 @@ from overlap.outcomes import Outcomes
 from overlap.pairwise.ensemble_sums import EnsembleWork, Method, MethodSums, merge_method_sums, sum_chunk
 from overlap.pairwise.growth import Column, Known, gather, rows_of_pairs
 from overlap.pairwise.pair_rows import PAIRS_AT_ONCE, Labels
-from overlap.pairwise.score_files import plan_chunks, score_files
+from overlap.score_files import BYTES_A_ROW, plan_chunks, score_files
 from overlap.store import Objects, Outputs
 from overlap.tasks import Tasks
 from overlap_analysis import (
@@ -36,6 +36,7 @@ _ENOUGH: Mapping[str, tuple[Outputs, ...]] = {
     "mean_logit": (Outputs.LOGITS,),
 }
 _BYTES_A_PAIR = 64  # of sums by one method, while they are merged
+_BYTES_UNDECIDED = 2  # a pair and an example: up to a twentieth is, by the mean of logits over many classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -124,7 +125,8 @@ def _passes(work: EnsembleWork, memory_bytes: float, tasks: Tasks) -> Iterator[M
     variants, examples = work.predictions_VN.shape
     held = tasks.threads if work.grouped is None else tasks.threads + work.groups
     pairs = memory_bytes / (_BYTES_A_PAIR * (len(work.methods) + held))
-    chunks = plan_chunks(examples, variants, memory_bytes=memory_bytes)
+    bytes_an_example = BYTES_A_ROW * variants + _BYTES_UNDECIDED * variants * (variants - 1) / 2
+    chunks = plan_chunks(examples, bytes_an_example=bytes_an_example, memory_bytes=memory_bytes)
     if len(work.rows_R) < variants:
         size = max(1, int(pairs // variants))
         blocks = [work.rows_R[start : start + size] for start in range(0, len(work.rows_R), size)]

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from overlap.pairwise.score_files import Chunk, Scale, ScoreFiles, Tops, WholeRows, contenders, read_tops, votes
+from overlap.score_files import Chunk, Scale, ScoreFiles, Tops, WholeRows, contenders, read_tops, votes
 from overlap.store import Objects
 from overlap_analysis import (
     Contenders,
@@ -76,7 +76,7 @@ def sum_chunk(chunk: Chunk, work: EnsembleWork) -> MethodSums:
     objects = work.objects()
     scored = any(method.scale for method in work.methods)
     tops = read_tops(work.files, chunk, objects, threads=work.threads) if scored else []
-    whole = WholeRows(work.files, chunk, tops, objects)
+    whole = WholeRows(work.files, chunk, objects)
     labels_N = work.labels_N[chunk.start : chunk.stop]
     made: dict[Scale | None, Contenders] = {}
     by_method: dict[Method, EnsembleSums] = {}
@@ -98,7 +98,7 @@ def _contenders(
 ) -> Contenders:
     if scale is None:
         return votes(work.predictions_VN[:, chunk.start : chunk.stop], labels_N)
-    return contenders(work.files, tops, labels_N, scale)
+    return contenders(work.files, tops, labels_N, scale, threads=work.threads)
 
 
 def merge_method_sums(parts: Sequence[MethodSums]) -> MethodSums:

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
+from threading import Lock
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from overlap.outcomes import Outcomes
@@ -18,9 +20,9 @@ from overlap.store.schema import ROW_GROUP, matrix
 from overlap_analysis import NOTHING, Contenders, contenders_of_top, logit_scores, probability_scores
 
 BYTES_A_ROW = 200  # of one variant, while its rows become contenders
-BYTES_A_PAIR = 2  # of one example: up to a twentieth of the pairs is undecided, by the mean of logits over many classes
 _NOBODY, _ABSTAINED = -1, 2**31 - 1  # as classes
-_COLUMNS = ("label_logit", "top_classes", "top_logits", "log_partition", "calibrated_log_partition")
+_PARTITIONS = ("log_partition", "calibrated_log_partition")
+_COLUMNS = ("label_logit", "top_classes", "top_logits", *_PARTITIONS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +70,20 @@ class Tops:
     label_logit_N: NDArray[np.float16]
     top_classes_NK: NDArray[np.integer]
     top_logits_NK: NDArray[np.float16]
-    log_partition_N: NDArray[np.float64]
-    calibrated_log_partition_N: NDArray[np.float64]
+    partitions: "_Partitions"
 
 
-def plan_chunks(examples: int, variants: int, *, memory_bytes: float) -> list[Chunk]:
-    """Cuts the examples so that a chunk of all variants, and what it leaves undecided, take about this much memory."""
-    bytes_a_row = BYTES_A_ROW * variants + BYTES_A_PAIR * variants * (variants - 1) / 2
-    rows = int(np.clip(memory_bytes // max(bytes_a_row, 1), 1, ROW_GROUP))
+@dataclass(frozen=True, slots=True, eq=False)
+class _Partitions:
+    """Logarithms of the sums over all classes, by raw logits and by those over the temperature."""
+
+    raw_N: NDArray[np.float64]
+    calibrated_N: NDArray[np.float64]
+
+
+def plan_chunks(examples: int, *, bytes_an_example: float, memory_bytes: float) -> list[Chunk]:
+    """Cuts the examples so that a chunk takes about this much memory, and lies in one row group."""
+    rows = int(np.clip(memory_bytes // max(bytes_an_example, 1), 1, ROW_GROUP))
     chunks = []
     for first in range(0, examples, ROW_GROUP):
         last = min(first + ROW_GROUP, examples)
@@ -96,24 +104,27 @@ def read_tops(files: ScoreFiles, chunk: Chunk, objects: Objects, *, threads: int
             label_logit_N=table.column("label_logit").to_numpy(),
             top_classes_NK=matrix(table, "top_classes").astype(np.int32),
             top_logits_NK=matrix(table, "top_logits").astype(np.float16, copy=False),
-            log_partition_N=table.column("log_partition").to_numpy(),
-            calibrated_log_partition_N=table.column("calibrated_log_partition").to_numpy(),
+            partitions=_Partitions(*(table.column(name).to_numpy() for name in _PARTITIONS)),
         )
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(read, files.result_names))
 
 
-def contenders(files: ScoreFiles, tops: Sequence[Tops], labels_N: NDArray[np.int32], scale: Scale) -> Contenders:
+def contenders(
+    files: ScoreFiles, tops: Sequence[Tops], labels_N: NDArray[np.int32], scale: Scale, *, threads: int
+) -> Contenders:
     """The label and its strongest rivals on the grid of a scale.
 
     Of a variant that is not complete, the classes that are not known have no probability.
     """
     widest = max(top.top_classes_NK.shape[1] for top in tops)
     kept = _empty_contenders(len(tops), len(labels_N), widest)
-    for v, top in enumerate(tops):
+
+    def fill(v: int) -> None:
+        top = tops[v]
         logits = np.concatenate([top.label_logit_N[:, None], top.top_logits_NK], axis=1)
-        scores = _scores(files, v, top, logits, slice(None), scale)
+        scores = _scores(files, v, top.partitions, logits, slice(None), scale)
         own = contenders_of_top(
             top.top_classes_NK[None], scores[None, :, 1:], scores[None, :, 0], labels_N, classes=files.classes
         )
@@ -122,6 +133,9 @@ def contenders(files: ScoreFiles, tops: Sequence[Tops], labels_N: NDArray[np.int
         kept.score_VNK[v, :, :known], kept.class_VNK[v, :, :known] = own.score_VNK[0], own.class_VNK[0]
         if not files.complete_V[v]:
             kept.rest_VN[v] = np.minimum(own.rest_VN[0], 0)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, range(len(tops))))
     return kept
 
 
@@ -141,25 +155,68 @@ class WholeRows:
     """The scores of all classes in rows of a chunk; a variant's are read when they are first asked for.
 
     They wait in a temporary file, because a row group is read whole, and its rows are asked for a few at a time.
+    Threads may share it.
     """
 
-    def __init__(self, files: ScoreFiles, chunk: Chunk, tops: Sequence[Tops], objects: Objects) -> None:
-        self.files, self.chunk, self.tops, self.store = files, chunk, tops, Store(objects)
-        self.places: dict[int, NDArray[np.float16]] = {}
+    def __init__(self, files: ScoreFiles, chunk: Chunk, objects: Objects) -> None:
+        self.files, self.chunk, self.store = files, chunk, Store(objects)
+        self.known: dict[int, _Rows] = {}
+        self.lock = Lock()
 
     def scores(self, v: int, rows_U: NDArray[np.integer], scale: Scale) -> NDArray[np.int32]:
         """(U, C) of one variant."""
-        if v not in self.places:
-            self.places[v] = self._read(v)
-        return _scores(self.files, v, self.tops[v], self.places[v][rows_U], rows_U, scale)
+        return self._scores(v, rows_U, slice(None), scale)
 
-    def _read(self, v: int) -> NDArray[np.float16]:
-        table = self.store.read(self.files.logits_names[v], columns=["logits"], groups=[self.chunk.group]).table
+    def scores_at(
+        self, v: int, rows_U: NDArray[np.integer], class_U: NDArray[np.integer], scale: Scale
+    ) -> NDArray[np.int32]:
+        """(U,) of one variant, of a class a row."""
+        return self._scores(v, rows_U, class_U, scale)[:, 0]
+
+    def _scores(
+        self, v: int, rows_U: NDArray[np.integer], classes: slice | NDArray[np.integer], scale: Scale
+    ) -> NDArray[np.int32]:
+        with self.lock:
+            if v not in self.known:
+                self.known[v] = self._read(v)
+        known = self.known[v]
+        logits = known.logits_NC[rows_U, classes]
+        logits_UK = logits[:, None] if logits.ndim == 1 else logits
+        return _scores(self.files, v, known.partitions, logits_UK, rows_U, scale)
+
+    def _read(self, v: int) -> "_Rows":
+        names, group = list(_COLUMNS if not self.files.complete_V[v] else _PARTITIONS), [self.chunk.group]
+        stored = self.store.read(self.files.result_names[v], columns=names, groups=group).table
+        result = stored.slice(self.chunk.rows.start, self.chunk.stop - self.chunk.start)
+        partitions = _Partitions(*(result.column(name).to_numpy() for name in _PARTITIONS))
+        if not self.files.complete_V[v]:
+            return _Rows(_known_logits(result, self.files.classes), partitions)
+        table = self.store.read(self.files.logits_names[v], columns=["logits"], groups=group).table
         logits_NC = matrix(table, "logits")[self.chunk.rows]
         with tempfile.TemporaryFile() as file:  # the mapping keeps it
             kept: NDArray[np.float16] = np.memmap(file, np.float16, "w+", shape=logits_NC.shape)
         kept[:] = logits_NC
-        return kept
+        return _Rows(kept, partitions)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    logits_NC: NDArray[np.float16]
+    partitions: "_Partitions"
+
+
+def _known_logits(result: pa.Table, classes: int) -> NDArray[np.float16]:
+    """(N, C) logits of the likeliest classes; the others have no probability."""
+    top_classes_NK = matrix(result, "top_classes").astype(np.int64)
+    logits_NC = np.full((len(top_classes_NK), classes), -np.inf, np.float16)
+    np.put_along_axis(logits_NC, top_classes_NK, matrix(result, "top_logits").astype(np.float16), axis=1)
+    return logits_NC
+
+
+def read_grid(files: ScoreFiles, chunk: Chunk, objects: Objects, scale: Scale) -> NDArray[np.int32]:
+    """(V, N, C) scores of all classes on the examples of a chunk."""
+    whole, rows_N = WholeRows(files, chunk, objects), np.arange(chunk.stop - chunk.start)
+    return np.stack([whole.scores(v, rows_N, scale) for v in range(len(files.result_names))])
 
 
 def score_files(outcomes: Outcomes, variants: Sequence[int]) -> ScoreFiles:
@@ -176,7 +233,7 @@ def score_files(outcomes: Outcomes, variants: Sequence[int]) -> ScoreFiles:
 def _scores(
     files: ScoreFiles,
     v: int,
-    top: Tops,
+    partitions: _Partitions,
     logits_UK: NDArray[np.float16],
     rows_U: slice | NDArray[np.integer],
     scale: Scale,
@@ -186,7 +243,7 @@ def _scores(
     if not scale.probabilities:
         return logit_scores(logits_UK, temperature=temperature)
     known = scale.calibrated and files.complete_V[v]
-    partition_N = top.calibrated_log_partition_N if known else top.log_partition_N
+    partition_N = partitions.calibrated_N if known else partitions.raw_N
     return probability_scores(logits_UK, partition_N[rows_U], temperature=temperature)
 
 

@@ -1,0 +1,162 @@
+"""The threats to ensembles on every chunk of examples: found by tasks, kept in the store for the next selection.
+
+Array names: V variants, N examples of a chunk, U places, C classes.
+"""
+
+import io
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from overlap.outcomes import Outcomes
+from overlap.score_files import (
+    BYTES_A_ROW,
+    Chunk,
+    Scale,
+    ScoreFiles,
+    WholeRows,
+    contenders,
+    plan_chunks,
+    read_tops,
+    score_files,
+)
+from overlap.store import Objects, Store
+from overlap.tasks import Tasks
+from overlap_analysis import ScoredBlock, Threats, find_threats
+
+_BYTES_PACKED = 64  # of a variant and an example
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class ThreatWork:
+    """What every chunk's threats are found with. `objects` opens the store where a task runs."""
+
+    objects: Callable[[], Objects]
+    files: ScoreFiles
+    labels_N: NDArray[np.int32]
+    scale: Scale
+    beats: int
+    threads: int
+
+
+class StoredScores:
+    """Scores of all classes on the examples of a chunk, read variant by variant when they are needed."""
+
+    def __init__(self, whole: WholeRows, scale: Scale) -> None:
+        self.whole, self.scale = whole, scale
+
+    def at(self, variant: int, example_U: NDArray[np.int64], class_U: NDArray[np.integer]) -> NDArray[np.int32]:
+        """(U,) scores of single classes."""
+        return self.whole.scores_at(variant, example_U, class_U, self.scale)
+
+    def rows(self, variant: int, example_U: NDArray[np.int64]) -> NDArray[np.int32]:
+        """(U, C) scores of all classes."""
+        return self.whole.scores(variant, example_U, self.scale)
+
+
+def threat_blocks(
+    store: Store,
+    outcomes: Outcomes,
+    objects: Callable[[], Objects],
+    tasks: Tasks,
+    *,
+    calibrated: bool,
+    beats: int,
+    memory_bytes: float,
+) -> list[ScoredBlock]:
+    """All examples in blocks, each with its threats: those that the store keeps, or found anew and kept.
+
+    Args:
+        store: to keep them in.
+        outcomes: of the variants to select from.
+        objects: opens the store where a task runs.
+        tasks: where to find them.
+        calibrated: whether logits are divided by their temperature.
+        beats: classes that must lead for an ensemble to be wrong.
+        memory_bytes: what they may take in memory; more is mapped from temporary files, and not kept in the store.
+    """
+    files = score_files(outcomes, range(len(outcomes.variants)))
+    examples, variants = len(outcomes.labels_N), len(outcomes.variants)
+    scale = Scale(probabilities=True, calibrated=calibrated)
+    table = f"greedy_threats_{'calibrated' if calibrated else 'raw'}_{beats}"
+    keys = dict(zip(outcomes.names, outcomes.keys, strict=True))
+    held = _Held(memory_bytes)
+    known = _known_threats(store, outcomes.dataset, table, keys, examples)
+    if known is not None:
+        found = [(chunk, held.keep(packed)) for chunk, packed in known]
+    else:
+        bytes_an_example = (BYTES_A_ROW + _BYTES_PACKED) * variants
+        chunks = plan_chunks(examples, bytes_an_example=bytes_an_example, memory_bytes=memory_bytes)
+        work = ThreatWork(
+            objects=objects, files=files, labels_N=outcomes.labels_N, scale=scale, beats=beats, threads=tasks.threads
+        )
+        packed = zip(chunks, tasks.map(pack_threats, chunks, work), strict=True)
+        if _BYTES_PACKED * variants * examples > memory_bytes:
+            found = [(chunk, held.keep(one)) for chunk, one in packed]
+        else:
+            found = []
+
+            def frames() -> Iterator[pl.DataFrame]:
+                for chunk, one in packed:
+                    found.append((chunk, held.keep(one)))
+                    yield pl.DataFrame({"start": [chunk.start], "stop": [chunk.stop], "arrays": [one]})
+
+            store.write_analysis_parts(outcomes.dataset, table, frames(), keys)
+    return [
+        ScoredBlock(threats=threats, scores=StoredScores(WholeRows(files, chunk, objects()), scale))
+        for chunk, threats in found
+    ]
+
+
+def pack_threats(chunk: Chunk, work: ThreatWork) -> bytes:
+    """The threats of one chunk, from the likeliest classes of every result."""
+    labels_N = work.labels_N[chunk.start : chunk.stop]
+    tops = read_tops(work.files, chunk, work.objects(), threads=work.threads)
+    kept = contenders(work.files, tops, labels_N, work.scale, threads=work.threads)
+    threats = find_threats(kept, labels_N, classes=work.files.classes, beats=work.beats)
+    buffer = io.BytesIO()
+    np.savez(buffer, **{field.name: np.asarray(getattr(threats, field.name)) for field in fields(Threats)})  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def _known_threats(
+    store: Store, dataset: str, table: str, keys: dict[str, str], examples: int
+) -> list[tuple[Chunk, bytes]] | None:
+    """What an earlier selection among exactly these variants has kept."""
+    if store.analysis_keys(dataset, table) != keys:
+        return None
+    frame = store.read_analysis(dataset, table)
+    if frame is None or frame.is_empty() or frame["stop"].max() != examples:
+        return None
+    chunks = [Chunk(start=start, stop=stop) for start, stop in zip(frame["start"], frame["stop"], strict=True)]
+    return list(zip(chunks, frame["arrays"], strict=True))
+
+
+class _Held:
+    """Threats in memory as long as there is room, then mapped from files that vanish with the process."""
+
+    def __init__(self, memory_bytes: float) -> None:
+        self.left = memory_bytes
+
+    def keep(self, packed: bytes) -> Threats:
+        with np.load(io.BytesIO(packed)) as arrays:
+            values = {name: arrays[name] for name in arrays.files}
+        self.left -= len(packed)
+        if self.left < 0:
+            values = {name: _mapped(array) for name, array in values.items()}
+        return Threats(**{**values, "beats": int(values["beats"])})
+
+
+def _mapped(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    if not array.size or not array.ndim:
+        return array
+    with tempfile.TemporaryFile() as file:  # the mapping keeps it
+        kept = np.memmap(file, array.dtype, "w+", shape=array.shape)
+    kept[:] = array
+    return np.asarray(kept)
