@@ -8,8 +8,8 @@ from .contenders import (
     contenders_of_top,
 )
 from .controls import chance_excess, chance_level, contested_mask, duplicate_pairs, matched_pairs
-from .ensemble_sums import RULES, EnsembleSums, Rule, Undecided, mean_is_right, merge_sums, settle, sum_ensembles
 from .ensemble_losses import BrierScore, BrierSums, LogLoss, brier_sums
+from .ensemble_sums import RULES, EnsembleSums, Rule, Undecided, mean_is_right, merge_sums, settle, sum_ensembles
 from .greedy import (
     Budget,
     GreedyStep,

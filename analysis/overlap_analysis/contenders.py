@@ -206,11 +206,11 @@ def _keep_best_probabilities(
             _best_rivals(row_C, y, value_K, class_K)
             if not (0 <= row_C[y] <= 1 and value_K[0] <= 1):
                 return False
-            label_VN[v, n] = _score(row_C[y])
+            label_VN[v, n] = _score(float(row_C[y]))
             for k in range(kept):
-                score_VNK[v, n, k] = _score(value_K[k]) if class_K[k] >= 0 else NOTHING
+                score_VNK[v, n, k] = _score(float(value_K[k])) if class_K[k] >= 0 else NOTHING
                 class_VNK[v, n, k] = class_K[k]
-            rest_VN[v, n] = _score(value_K[kept]) if class_K[kept] >= 0 else NOTHING
+            rest_VN[v, n] = _score(float(value_K[kept])) if class_K[kept] >= 0 else NOTHING
     return True
 
 

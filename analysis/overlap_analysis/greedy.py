@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from overlap_analysis.contenders import contenders_of_grid, contenders_of_probabilities
+from overlap_analysis.contenders import Contenders, contenders_of_grid, contenders_of_probabilities
 from overlap_analysis.member_scores import ArrayScores
 from overlap_analysis.right_counts import RightCounts, ScoredBlock
 from overlap_analysis.threats import find_threats
@@ -116,7 +116,7 @@ def greedy_path(scorer: Scorer, rules: Rules) -> list[GreedyStep]:
     """
     if not len(scorer.candidates_M):
         raise ValueError("candidates: expected at least one variant, got none")
-    random = np.random.RandomState(0)  # noqa: NPY002 - the stream that AutoGluon draws from
+    random = np.random.RandomState(0)
     path: list[GreedyStep] = []
     for variant in rules.start:
         scorer.add(variant)
@@ -180,7 +180,7 @@ def sorted_start(scorer: Scorer, rules: Rules, first: int) -> Rules:
     start: list[int] = []
     while len(start) < first and allowed_M.any():
         _, tied = scorer.best(allowed_M)
-        chosen = _break_tie(tied, (), rules, np.random.RandomState(0))  # noqa: NPY002
+        chosen = _break_tie(tied, (), rules, np.random.RandomState(0))
         start.append(chosen)
         allowed_M &= _allowed(scorer.candidates_M, start, rules) & (scorer.candidates_M != chosen)
     return replace(rules, start=(*rules.start, *start))
@@ -199,7 +199,9 @@ def score_blocks(
     Raises:
         ValueError: the shapes or the values do not fit.
     """
-    contenders = contenders_of_grid if values_VNC.dtype == np.int32 else contenders_of_probabilities
+    contenders: Callable[..., Contenders] = contenders_of_probabilities
+    if values_VNC.dtype == np.int32:
+        contenders = contenders_of_grid
     blocks = []
     for start in range(0, values_VNC.shape[1], _BLOCK_EXAMPLES):
         some_VNC = values_VNC[:, start : start + _BLOCK_EXAMPLES]

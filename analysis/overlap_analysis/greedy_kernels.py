@@ -203,7 +203,7 @@ def _count_candidates(
 
 @compiled
 def _keeps(place_K: NDArray[np.integer], place: int) -> bool:
-    for kept in place_K:
+    for kept in place_K:  # noqa: SIM110 - compiled
         if kept == place:
             return True
     return False
@@ -224,7 +224,7 @@ def _right_for(
             wait = max(0, -lead_T[t] // most_T[t])
             for _ in range(len(wakes_B) if class_T[t] == OTHERS else 1):
                 _keep_highest(wakes_B, -wait)
-    return -wakes_B[-1]
+    return int(-wakes_B[-1])
 
 
 @compiled
@@ -240,7 +240,7 @@ def _wrong_for(
     for t in range(span[0], span[1]):
         if class_T[t] != OTHERS and lead_T[t] + least_T[t] > 0:
             _keep_highest(wakes_B, 2**62 if least_T[t] >= 0 else (lead_T[t] - 1) // -np.int64(least_T[t]))
-    return wakes_B[-1]
+    return int(wakes_B[-1])
 
 
 @compiled

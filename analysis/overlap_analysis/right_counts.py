@@ -33,7 +33,8 @@ class ScoredBlock:
         score_T = threats.rest_EV[contested_T, variant]
         known_T = threats.class_T != OTHERS
         score_T[known_T] = self.scores.at(variant, example_T[known_T], threats.class_T[known_T])
-        return score_T - threats.label_VN[variant, example_T]
+        lead_T: NDArray[np.int32] = score_T - threats.label_VN[variant, example_T]
+        return lead_T
 
 
 class RightCounts:
@@ -279,7 +280,8 @@ def _is_right(block: ScoredBlock, contested_U: NDArray[np.int64], members: Seque
     own_U1 = sums_UC[np.arange(len(labels_U)), labels_U][:, None]
     lower_UC = np.arange(sums_UC.shape[1]) < labels_U[:, None]
     beaten_U = np.count_nonzero((sums_UC > own_U1) | ((sums_UC == own_U1) & lower_UC), axis=1)
-    return beaten_U < block.threats.beats
+    right_U: NDArray[np.bool_] = beaten_U < block.threats.beats
+    return right_U
 
 
 def _by_example(threats: Threats, true_T: NDArray[np.bool_]) -> NDArray[np.int64]:

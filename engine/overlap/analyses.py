@@ -22,7 +22,7 @@ from overlap.pairwise.soft_rows import SoftWork, groups_of, soft_table
 from overlap.published import with_published
 from overlap.score_files import Scale, score_files
 from overlap.selection.pool import Pool
-from overlap.selection.search import Search
+from overlap.selection.search import DEFAULT_SEARCH, Search
 from overlap.selection.tables import greedy_tables
 from overlap.standing import choose_dataset
 from overlap.store import Objects, Outputs, Store, open_objects
@@ -69,12 +69,13 @@ class Calibration(StrEnum):
 class Options:
     """What a user may choose.
 
-    `search` is how a greedy ensemble is selected. `rules` are those of the two-model ensembles. `intervals` says whether pairs get them; None leaves them out
-    where there are millions; `soft` adds the metrics that compare probabilities. `memory_bytes` bounds what is
-    held at once. `published` are the accuracies that others have published, by the weights' names.
+    `search` is how a greedy ensemble is selected. `rules` are those of the two-model ensembles. `intervals` says
+    whether pairs get them; None leaves them out where there are millions; `soft` adds the metrics that compare
+    probabilities. `memory_bytes` bounds what is held at once. `published` are the accuracies that others have
+    published, by the weights' names.
     """
 
-    search: Search = Search()
+    search: Search = DEFAULT_SEARCH
     calibration: Calibration = Calibration.SPLIT
     rules: tuple[Rule, ...] = RULES
     intervals: bool | None = None

@@ -248,10 +248,10 @@ def test_arguments_that_cannot_be_met_are_refused():
         greedy_path(right_counts(blocks, steps=1, candidates=[]), Rules(steps=1))
     with pytest.raises(ValueError, match="weights: expected one for each of 1 examples, got 2"):
         right_counts(blocks, steps=1, weights_N=np.ones(2, np.int64))
+    full = right_counts(blocks, steps=1)
+    full.add(0)
     with pytest.raises(ValueError, match="expected at most 0 members to count one more with, got 1"):
-        scorer = right_counts(blocks, steps=1)
-        scorer.add(0)
-        scorer.bounds()
+        full.bounds()
     with pytest.raises(ValueError, match="beats: expected at least one class, got 0"):
         score_blocks(grid, labels, beats=0)
     with pytest.raises(ValueError, match=r"probabilities: expected numbers in \[0, 1\], got others"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import overlap
-from overlap.cli import output
+from overlap.cli import greedy, output
 from overlap.errors import ArgumentError
 
 if TYPE_CHECKING:
@@ -43,24 +43,6 @@ class Executor(StrEnum):
     INPROCESS = "inprocess"
 
 
-class Metric(StrEnum):
-    """What an ensemble is chosen by: the words of `overlap.selection.search.Metric`, without its imports."""
-
-    ACCURACY = "accuracy"
-    BALANCED_ACCURACY = "balanced_accuracy"
-    TOP5 = "top5"
-    NLL = "nll"
-    BRIER = "brier"
-
-
-class Ties(StrEnum):
-    """Which of equally good candidates is added: the words of `overlap_analysis.Ties`."""
-
-    DEFAULT = "default"
-    AUTOGLUON = "autogluon"
-
-
-_GREEDY = "Greedy selection"
 DatasetOption = Annotated[str | None, typer.Option("--dataset", help="Of several evaluated datasets, this one.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 
@@ -71,25 +53,7 @@ def analyze(
         typer.Argument(metavar="[pairs|ensembles|categories|greedy|all] STORE", help="A store or sweep file."),
     ],
     *,
-    dataset: class Metric(StrEnum):
-    """What an ensemble is chosen by: the words of `overlap.selection.search.Metric`, without its imports."""
-
-    ACCURACY = "accuracy"
-    BALANCED_ACCURACY = "balanced_accuracy"
-    TOP5 = "top5"
-    NLL = "nll"
-    BRIER = "brier"
-
-
-class Ties(StrEnum):
-    """Which of equally good candidates is added: the words of `overlap_analysis.Ties`."""
-
-    DEFAULT = "default"
-    AUTOGLUON = "autogluon"
-
-
-_GREEDY = "Greedy selection"
-DatasetOption = None,
+    dataset: DatasetOption = None,
     calibration: Annotated[
         Calibration, typer.Option("--calibration", help="Use the fitted temperatures; both: with and without.")
     ] = Calibration.SPLIT,
@@ -110,61 +74,22 @@ DatasetOption = None,
     ] = None,
     explain: Annotated[bool, typer.Option("--explain", help="Say where it was computed, and why.")] = False,
     json: Json = False,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Members at most.", rich_help_panel=_GREEDY)] = 25,
-    selection: Annotated[
-        str, typer.Option("--selection", help="Share of examples that choose, or 'all'.", rich_help_panel=_GREEDY)
-    ] = "0.5",
-    metric: Annotated[
-        Metric, typer.Option("--metric", help="What to choose by.", rich_help_panel=_GREEDY)
-    ] = Metric.ACCURACY,
-    start: Annotated[
-        list[str] | None, typer.Option("--start", help="A first member; may be repeated.", rich_help_panel=_GREEDY)
-    ] = None,
-    sorted_start: Annotated[
-        int, typer.Option("--sorted-start", min=0, help="Begin with this many of the best.", rich_help_panel=_GREEDY)
-    ] = 0,
-    candidates: Annotated[
-        str, typer.Option("--candidates", help="Glob of variants that may be added.", rich_help_panel=_GREEDY)
-    ] = "*",
-    min_accuracy: Annotated[
-        float, typer.Option("--min-accuracy", help="Of candidates, on their own.", rich_help_panel=_GREEDY)
-    ] = 0.0,
-    max_accuracy: Annotated[
-        float, typer.Option("--max-accuracy", help="Of candidates, on their own.", rich_help_panel=_GREEDY)
-    ] = 1.0,
-    replacement: Annotated[
-        bool,
-        typer.Option("--replacement/--no-replacement", help="May a member be added again?", rich_help_panel=_GREEDY),
-    ] = True,
-    ties: Annotated[
-        Ties, typer.Option("--ties", help="Which of equally good candidates is added.", rich_help_panel=_GREEDY)
-    ] = Ties.DEFAULT,
-    at_most: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--at-most",
-            metavar="LEVEL=N",
-            help="Distinct members of one architecture, framework or train_on.",
-            rich_help_panel=_GREEDY,
-        ),
-    ] = None,
-    max_gmacs: Annotated[
-        float | None,
-        typer.Option("--max-gmacs", help="Of distinct members together, an image.", rich_help_panel=_GREEDY),
-    ] = None,
-    stop_early: Annotated[
-        bool, typer.Option("--stop-early", help="End where nothing better can follow.", rich_help_panel=_GREEDY)
-    ] = False,
-    folds: Annotated[
-        int, typer.Option("--folds", help="Also select on all but one of so many parts.", rich_help_panel=_GREEDY)
-    ] = 0,
-    bags: Annotated[
-        int,
-        typer.Option("--bags", min=0, help="Also join paths among random halves.", rich_help_panel=_GREEDY),
-    ] = 0,
-    seed: Annotated[
-        int, typer.Option("--seed", help="Of shares, folds and bags of examples.", rich_help_panel=_GREEDY)
-    ] = 0,
+    steps: greedy.Steps = 25,
+    selection: greedy.Selection = "0.5",
+    seed: greedy.Seed = 0,
+    metric: greedy.By = greedy.Metric.ACCURACY,
+    start: greedy.Start = None,
+    sorted_start: greedy.SortedStart = 0,
+    candidates: greedy.Candidates = "*",
+    min_accuracy: greedy.MinAccuracy = 0.0,
+    max_accuracy: greedy.MaxAccuracy = 1.0,
+    replacement: greedy.Replacement = True,
+    ties: greedy.TieRule = greedy.Ties.DEFAULT,
+    at_most: greedy.AtMost = None,
+    max_gmacs: greedy.MaxGmacs = None,
+    stop_early: greedy.StopEarly = False,
+    folds: greedy.Folds = 0,
+    bags: greedy.Bags = 0,
 ) -> None:
     """Compute every pair, every two-model ensemble, the categories and a greedy ensemble.
 
@@ -181,16 +106,16 @@ DatasetOption = None,
     kinds, store = _which(target)
     search = Search(
         steps=steps,
-        selection=_share(selection),
+        selection=greedy.share_of(selection),
         seed=seed,
         metric=Chosen(metric.value),
         start=tuple(start or ()),
+        sorted_start=sorted_start,
         candidates=candidates,
         accuracy=(min_accuracy, max_accuracy),
         replacement=replacement,
-        sorted_start=sorted_start,
         ties=ties.value,
-        at_most=dict(map(_level, at_most or ())),
+        at_most=greedy.limits_of(at_most),
         max_gmacs=max_gmacs,
         stop_early=stop_early,
         folds=folds,
@@ -217,25 +142,7 @@ DatasetOption = None,
 
 
 def report(
-    target: Annotated[str, typer.Argument(help="A store or sweep file.")], *, dataset: class Metric(StrEnum):
-    """What an ensemble is chosen by: the words of `overlap.selection.search.Metric`, without its imports."""
-
-    ACCURACY = "accuracy"
-    BALANCED_ACCURACY = "balanced_accuracy"
-    TOP5 = "top5"
-    NLL = "nll"
-    BRIER = "brier"
-
-
-class Ties(StrEnum):
-    """Which of equally good candidates is added: the words of `overlap_analysis.Ties`."""
-
-    DEFAULT = "default"
-    AUTOGLUON = "autogluon"
-
-
-_GREEDY = "Greedy selection"
-DatasetOption = None
+    target: Annotated[str, typer.Argument(help="A store or sweep file.")], *, dataset: DatasetOption = None
 ) -> None:
     """Write the report: one HTML page that needs no network."""
     from overlap.standing import open_store
@@ -260,23 +167,6 @@ def _which(target: list[str]) -> tuple["tuple[Kind, ...]", str]:
     return (Kind(word),), store
 
 
-def _share(text: str) -> float:
-    try:
-        share = 1.0 if text == "all" else float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 < share <= 1:
-        raise ArgumentError(f"--selection takes a share above 0 and at most 1, or 'all', got '{text}'")
-    return share
-
-
-def _level(text: str) -> tuple[str, int]:
-    name, _, number = text.partition("=")
-    if not number.isdecimal():
-        raise ArgumentError(f"--at-most takes LEVEL=N, as in architecture=2, got '{text}'")
-    return name, int(number)
-
-
 def _print_analysis(analysis: "Analysis") -> None:
     tables = analysis.tables
     variants = tables["variants"]
@@ -297,9 +187,7 @@ def _print_analysis(analysis: "Analysis") -> None:
     if "ensembles" in tables:
         _print_ensembles(tables["ensembles"])
     if "greedy" in tables:
-        _print_greedy(tables["greedy"], tables["greedy_references"])
-    if "greedy_folds" in tables:
-        _print_folds(tables["greedy_folds"])
+        greedy.print_greedy(dict(tables))
 
 
 def _print_deviations(variants: "pl.DataFrame") -> None:
@@ -317,7 +205,7 @@ def _print_categories(categories: "pl.DataFrame") -> None:
     metrics = list(dict.fromkeys(categories["metric"]))
     rows = []
     for (word,), group in categories.group_by(["category"], maintain_order=True):
-        cells = {row["metric"]: _interval(row["mean"], row["low"], row["high"]) for row in group.to_dicts()}
+        cells = {row["metric"]: greedy.interval(row["mean"], row["low"], row["high"]) for row in group.to_dicts()}
         rows.append((str(word), f"{group['pairs'][0]:,}", *(cells[metric] for metric in metrics)))
     titles = [metric.replace("_", " ") for metric in metrics]
     output.print_table(["category", "pairs", *titles], rows, title="means with 95 % intervals:")
@@ -349,29 +237,3 @@ def _print_ensembles(ensembles: "pl.DataFrame") -> None:
     ]
     columns = ["a", "b", "rule", "accuracy", "over the better", "over the mean"]
     output.print_table(columns, rows, title="best two-model ensembles:")
-
-
-def _print_greedy(greedy: "pl.DataFrame", references: "pl.DataFrame") -> None:
-    rows = [
-        (
-            str(row["step"]),
-            row["variant"],
-            f"{row['selection_accuracy']:.2%}",
-            _interval(row["evaluation_accuracy"], row["evaluation_low"], row["evaluation_high"]),
-        )
-        for row in greedy.to_dicts()
-    ]
-    chosen, held_out = greedy["selection_examples"][0], greedy["evaluation_examples"][0]
-    title = f"greedy selection, chosen on {chosen:,} examples and evaluated on {held_out:,} others:"
-    output.print_table(["step", "variant", "selection", "evaluation"], rows, title=title)
-    best = greedy.sort("selection_accuracy", descending=True, maintain_order=True).row(0, named=True)
-    for row in references.to_dicts():
-        interval = _interval(row["evaluation_accuracy"], row["evaluation_low"], row["evaluation_high"])
-        typer.echo(f"{row['reference']} {row['variant'] or ''}: {interval}".replace(" :", ":"))
-    if best["evaluation_accuracy"] is not None:
-        gap = best["selection_accuracy"] - best["evaluation_accuracy"]
-        typer.echo(f"best prefix: {best['step']} members; selection flatters it by {gap:+.2%}")
-
-
-def _interval(value: float | None, low: float | None, high: float | None) -> str:
-    return "undefined" if value is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"

@@ -119,7 +119,8 @@ class Pool:
             return np.full(len(members), np.nan)
         if metric.counts:
             blocks = self.blocks(metric.beats)
-            return prefix_counts(blocks, self._parts(blocks, weights_N), members) / weights_N.sum()
+            counts_S = prefix_counts(blocks, self._parts(blocks, weights_N), members)
+            return counts_S / np.float64(weights_N.sum())
         scores, scorer = [], self.scorer(metric, chosen_N, steps=len(members))
         for member in members:
             only_M = scorer.candidates_M == member

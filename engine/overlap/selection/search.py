@@ -79,6 +79,9 @@ class Search:
     bags: int = 0
 
 
+DEFAULT_SEARCH = Search()
+
+
 def check_search(search: Search, outcomes: Outcomes) -> None:
     """Accept what a search asks for.
 

@@ -5,10 +5,8 @@ Array names: V variants, N examples of a chunk, U places, C classes.
 
 import io
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import polars as pl
