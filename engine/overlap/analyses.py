@@ -21,6 +21,7 @@ from overlap.pairwise.pair_rows import Labels, labels_of, pair_frames, pair_work
 from overlap.pairwise.soft_rows import SoftWork, groups_of, soft_table
 from overlap.published import with_published
 from overlap.score_files import Scale, score_files
+from overlap.selection.low_accuracy import first_additions, low_accuracy_table
 from overlap.selection.pool import Pool
 from overlap.selection.search import DEFAULT_SEARCH, Search
 from overlap.selection.tables import greedy_tables
@@ -47,6 +48,7 @@ class Kind(StrEnum):
     ENSEMBLES = "ensembles"
     CATEGORIES = "categories"
     GREEDY = "greedy"
+    LOW_ACCURACY = "low_accuracy"
 
 
 class Where(StrEnum):
@@ -150,8 +152,8 @@ def analyze(
             _add_pairs(made, outcomes, labels, options, place)
         if {Kind.ENSEMBLES, Kind.CATEGORIES} & set(kinds):
             _add_ensembles(made, outcomes, labels, kinds, options, place)
-        if Kind.GREEDY in kinds:
-            _add_greedy(made, outcomes, options, place)
+        if {Kind.GREEDY, Kind.LOW_ACCURACY} & set(kinds):
+            _add_greedy(made, outcomes, kinds, options, place)
     return Analysis(
         dataset=outcomes.dataset,
         tables=made.tables,
@@ -264,8 +266,8 @@ def _with(outcomes: Outcomes, *enough: Outputs) -> Outcomes | None:
     return only(outcomes, chosen) if chosen else None
 
 
-def _add_greedy(made: _Made, outcomes: Outcomes, options: Options, place: "_Place") -> None:
-    """The greedy tables, over the variants with probabilities."""
+def _add_greedy(made: _Made, outcomes: Outcomes, kinds: Collection[Kind], options: Options, place: "_Place") -> None:
+    """The tables of greedy selection, over the variants with probabilities."""
     chosen = _with(outcomes, Outputs.LOGITS, Outputs.TOP)
     if chosen is None:
         made.notes.append("no greedy selection: it needs probabilities")
@@ -278,8 +280,16 @@ def _add_greedy(made: _Made, outcomes: Outcomes, options: Options, place: "_Plac
         calibrated=options.calibrated,
         memory_bytes=options.memory_bytes,
     )
-    for name, table in greedy_tables(pool, options.search).items():
-        made.add(name, [table])
+    if Kind.GREEDY in kinds:
+        for name, table in greedy_tables(pool, options.search).items():
+            made.add(name, [table])
+    if Kind.LOW_ACCURACY in kinds:
+        table = low_accuracy_table(pool, options.search)
+        if table is None:
+            made.notes.append("no low-accuracy experiment: no variant is weaker than the strong ones")
+        else:
+            made.add("low_accuracy", [table])
+            made.add("low_accuracy_first", [first_additions(table)])
 
 
 def _notes(outcomes: Outcomes) -> list[str]:

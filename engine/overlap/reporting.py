@@ -136,7 +136,8 @@ def _greedy_curve(store: Store, dataset: str) -> GreedyCurve | None:
     greedy, references = (store.read_analysis(dataset, name) for name in ("greedy", "greedy_references"))
     if greedy is None or references is None:
         return None
-    alone, everyone = references.fill_null(float("nan")).iter_rows(named=True)
+    rows = {row["reference"]: row for row in references.fill_null(float("nan")).iter_rows(named=True)}
+    alone, everyone = rows["best single"], rows["average of all"]
     return GreedyCurve(
         variants=tuple(greedy["variant"]),
         selection_accuracy=_numbers(greedy, "selection_accuracy"),

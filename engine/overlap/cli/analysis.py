@@ -50,7 +50,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 def analyze(
     target: Annotated[
         list[str],
-        typer.Argument(metavar="[pairs|ensembles|categories|greedy|all] STORE", help="A store or sweep file."),
+        typer.Argument(
+            metavar="[pairs|ensembles|categories|greedy|low_accuracy|all] STORE", help="A store or sweep file."
+        ),
     ],
     *,
     dataset: DatasetOption = None,
@@ -188,6 +190,8 @@ def _print_analysis(analysis: "Analysis") -> None:
         _print_ensembles(tables["ensembles"])
     if "greedy" in tables:
         greedy.print_greedy(dict(tables))
+    if "low_accuracy_first" in tables:
+        greedy.print_low_accuracy(tables["low_accuracy_first"])
 
 
 def _print_deviations(variants: "pl.DataFrame") -> None:

@@ -119,6 +119,34 @@ def print_greedy(tables: "dict[str, pl.DataFrame]") -> None:
         typer.echo(f"{folds.height} folds: {means[0]:.2%} where chosen, {means[1]:.2%} where held out")
 
 
+def print_low_accuracy(first: "pl.DataFrame") -> None:
+    """What the best first weaker model adds to each strong one, and where each path leads."""
+    rows = [
+        (
+            row["start"],
+            f"{row['start_accuracy']:.2%}",
+            row["variant"],
+            f"{row['variant_accuracy']:.2%}",
+            f"{row['evaluation_accuracy']:.2%}",
+            f"{row['gain']:+.2%}",
+            f"{row['best_of_path']:.2%}",
+            f"{row['best_of_reported_path']:.2%}",
+        )
+        for row in first.to_dicts()
+    ]
+    columns = [
+        "start",
+        "alone",
+        "best first addition",
+        "alone",
+        "together",
+        "gain",
+        "best of path",
+        "if chosen on these",
+    ]
+    output.print_table(columns, rows, title="weaker models added to strong ones, on held-out examples:")
+
+
 def interval(value: float | None, low: float | None, high: float | None) -> str:
     """A number with its interval, or the interval alone where only bounds are known."""
     if value is None:

@@ -28,6 +28,7 @@ from overlap_analysis import (
     prefix_counts,
 )
 
+_BYTES_AN_OUTPUT = 2
 _BYTES_A_CLASS = 24  # of a variant and an example, while probabilities are multiplied
 
 
@@ -138,7 +139,7 @@ class Pool:
         least, most = average_counts(blocks, parts)
         everyone = list(range(len(self.outcomes.variants)))
         outputs = len(everyone) * len(self.outcomes.labels_N) * len(self.outcomes.class_names)
-        if least < most and 2 * outputs <= self.memory_bytes:
+        if least < most and _BYTES_AN_OUTPUT * outputs <= self.memory_bytes:
             least = most = int(prefix_counts(blocks, parts, everyone)[-1])
         return least, most
 
