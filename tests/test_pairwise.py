@@ -7,12 +7,13 @@ from polars.testing import assert_frame_equal
 from scipy.special import softmax
 
 import overlap
+from overlap import score_files
 from overlap.analyses import Calibration, Kind, Options, Where
 from overlap.cli import run
-from overlap.pairwise import ensemble_sums, score_files
+from overlap.pairwise import ensemble_sums
 from overlap.store import Outputs, Store, open_objects
 from overlap.variants import category
-from overlap_analysis import RULES
+from overlap_analysis import RULES, undecided
 from synthetic_store import Shape, family_logits, fill, job_of, lock_for, partial, shared_part, synthetic_store, variant
 
 PAIRWISE = (Kind.PAIRS, Kind.ENSEMBLES, Kind.CATEGORIES)
@@ -131,7 +132,8 @@ def test_whatever_is_cut_into_pieces_gives_the_same_tables(tmp_path, monkeypatch
         store.objects.delete(f"analysis/photos/{name}.parquet")
     monkeypatch.setattr("overlap.pairwise.pair_rows.PAIRS_AT_ONCE", 7)
     monkeypatch.setattr("overlap.pairwise.ensemble_rows.PAIRS_AT_ONCE", 5)
-    monkeypatch.setattr(ensemble_sums, "DENSE_BYTES", 8 * 14 * 3)
+    monkeypatch.setattr(undecided, "_DENSE_BYTES", 8 * 14 * 3)
+    monkeypatch.setattr(undecided, "_AT_ONCE", 100)
     monkeypatch.setattr(score_files, "BYTES_A_ROW", 1000 if examples < 1000 else 20)
     pieces = overlap.analyze(store, kinds=PAIRWISE, options=Options(memory_bytes=100_000)).tables
     for name, table in whole.items():

@@ -17,10 +17,10 @@ from .greedy import (
     Rules,
     Scorer,
     Ties,
+    accuracy_scorer,
     bagged_members,
     best_prefix,
     greedy_path,
-    right_counts,
     score_blocks,
     sorted_start,
 )
@@ -79,6 +79,7 @@ from .splits import hash_order, hashed_uniform, selection_mask
 from .threats import Threats, find_threats
 from .trend import Trend, category_trend
 from .uncertainty import percentile_interval, wilson_interval
+from .undecided import decide
 
 __all__ = [
     "CATEGORIES",
@@ -119,6 +120,7 @@ __all__ = [
     "Ties",
     "Trend",
     "Undecided",
+    "accuracy_scorer",
     "agreement",
     "agreement_both_wrong",
     "agreement_either_wrong",
@@ -138,6 +140,7 @@ __all__ = [
     "count_pair_ensembles",
     "count_pairs",
     "counts_of_rows",
+    "decide",
     "difference_interval",
     "dominance",
     "double_fault",
@@ -179,7 +182,6 @@ __all__ = [
     "q_statistic",
     "regress_pairs",
     "resampled",
-    "right_counts",
     "row_blocks",
     "score_blocks",
     "selection_mask",

@@ -4,29 +4,36 @@ Dimensions: `V` variants, `P` pairs, `K` the categories of `SHOWN_CATEGORIES`, `
 value and the low and high end of its interval, NaN for unknown. Accuracies are shares; the axes show percent.
 """
 
-import unicodedata
-import warnings
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb, to_rgba_array
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from scipy.cluster import hierarchy
 from scipy.spatial.distance import squareform
 
 from overlap_analysis.categories import SHOWN_CATEGORIES
-
-ImageFormat = Literal["svg", "png"]
+from overlap_analysis.drawing import (
+    INK,
+    MUTED,
+    UNDEFINED,
+    WIDTH,
+    ImageFormat,
+    dot,
+    group_colors,
+    image,
+    legend,
+    new_axes,
+    new_figure,
+    short_name,
+    style,
+    text_columns,
+)
 
 CATEGORY_COLORS = ("#1b068d", "#7e03a8", "#bf3984", "#ea7457", "#fdae32", "#8a8a8a")
 """Color of each of `SHOWN_CATEGORIES` in all figures, from plasma: ordered in gray and for color-blind readers."""
@@ -34,35 +41,7 @@ CATEGORY_COLORS = ("#1b068d", "#7e03a8", "#bf3984", "#ea7457", "#fdae32", "#8a8a
 NAMED_ROWS = 80
 """With more variants than this, rows carry numbers instead of names."""
 
-_ACCENT, _INK, _MUTED, _RULE, _UNDEFINED = "#1f5f8b", "#1c2126", "#5d6873", "#e3e7eb", "#d0d5da"
-# Paul Tol's "muted" scheme, safe for color-blind readers.
-_GROUP_COLORS = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44aa99", "#999933")
-_WIDTH = 9.0
 _RASTERIZE_ABOVE = 2000
-_LAYOUT_FONT = b"'DejaVu Sans', sans-serif"
-_PAGE_FONT = b"system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
-# Categories of characters that break XML, and bidi classes that reorder what stands beside them.
-_CONTROLS = frozenset({"Cc", "Cs", "Cn", "LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
-_STYLE: dict[Any, Any] = {
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same layout everywhere
-    "svg.fonttype": "none",
-    "svg.hashsalt": "overlap",
-    "text.parse_math": False,
-    "text.color": _INK,
-    **{f"axes.spines.{side}": False for side in ("left", "right", "top", "bottom")},
-    **{f"{axis}tick.{key}": value for axis in "xy" for key, value in (("major.size", 0), ("color", _INK))},
-    "image.interpolation": "none",
-    "image.aspect": "auto",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _RULE,
-    "grid.color": _RULE,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    "legend.borderaxespad": 0,
-    "legend.handletextpad": 0.4,
-}
 
 
 def error_correlation_heatmap(
@@ -85,20 +64,20 @@ def error_correlation_heatmap(
     limit = max(0.1, np.ceil(10 * np.abs(np.nan_to_num(phi_VV)).max(initial=0)) / 10)
     labels = _row_labels([names[v] for v in order], size=min(8.0, 310 / max(len(order), 1)))
     matrix_left, bottom = labels.width + 0.2 * len(strips), 0.2 + 0.7 * bool(strips) + 0.42 * len(strips)
-    side = _WIDTH - matrix_left - 1.0
-    with _style():
+    side = WIDTH - matrix_left - 1.0
+    with style():
         subtitle = "rows and columns in the same order: variants that fail on the same examples stand together"
-        figure = _figure(0.75 + side + bottom, "Error correlation φ of every pair of variants", subtitle)
-        matrix = _axes(figure, matrix_left, bottom, side, side)
-        colormap = matplotlib.colormaps["RdBu_r"].with_extremes(bad=_UNDEFINED)
+        figure = new_figure(0.75 + side + bottom, "Error correlation φ of every pair of variants", subtitle)
+        matrix = new_axes(figure, matrix_left, bottom, side, side)
+        colormap = matplotlib.colormaps["RdBu_r"].with_extremes(bad=UNDEFINED)
         cells = matrix.imshow(phi_VV, cmap=colormap, vmin=-limit, vmax=limit)
         matrix.set(xticks=[], yticks=[])
-        figure.colorbar(cells, cax=_axes(figure, _WIDTH - 0.8, bottom, 0.14, side), label="error correlation φ")
+        figure.colorbar(cells, cax=new_axes(figure, WIDTH - 0.8, bottom, 0.14, side), label="error correlation φ")
         named, used = matrix, 0
         for position, (title, values) in enumerate(strips.items()):
             colors = group_colors(values, skip=used)
             used += len(colors)
-            strip = _axes(figure, labels.width + 0.2 * position, bottom, 0.15, side)
+            strip = new_axes(figure, labels.width + 0.2 * position, bottom, 0.15, side)
             strip.imshow([[to_rgb(colors[values[v]])] for v in order])
             strip.set_xticks([0], [title], rotation=90, size=8)
             strip.set_yticks([])
@@ -106,9 +85,9 @@ def error_correlation_heatmap(
             named = strip if position == 0 else named
             below = side + 1.6 + 0.42 * position
             figure.text(0, 1 - (below + 0.05) / figure.get_figheight(), title, va="top", size=9)
-            _legend(figure, _group_handles(colors), left=0.8, below=below)
+            legend(figure, _group_handles(colors), left=0.8, below=below)
         named.set_yticks(labels.at, labels.text, size=labels.size)
-        return _image(figure, image_format)
+        return image(figure, image_format)
 
 
 def inconsistency_by_category(
@@ -121,10 +100,10 @@ def inconsistency_by_category(
     """Error inconsistency of every pair by category, spread by density, with the means of the categories."""
     present = np.unique(category_P)
     height = 0.85 * len(present)
-    with _style():
+    with style():
         subtitle = f"{_pairs(len(category_P))} as dots; diamonds are means with 95 % intervals"
-        figure = _figure(1.35 + height, "Error inconsistency by how the two variants differ", subtitle)
-        axes = _axes(figure, 1.75, 0.6, _WIDTH - 1.75 - 1.7, height)
+        figure = new_figure(1.35 + height, "Error inconsistency by how the two variants differ", subtitle)
+        axes = new_axes(figure, 1.75, 0.6, WIDTH - 1.75 - 1.7, height)
         for row, k in enumerate(present):
             values = 100 * inconsistency_P[(category_P == k) & ~np.isnan(inconsistency_P)]
             points = np.stack([values, row + 0.38 * _density_offsets(values)])
@@ -135,7 +114,7 @@ def inconsistency_by_category(
         axes.set(ylim=(len(present) - 0.5, -0.5), xlabel="error inconsistency (% of examples)")
         axes.set_xlim(left=0)
         axes.grid(visible=False, axis="y")
-        return _image(figure, image_format)
+        return image(figure, image_format)
 
 
 def improvement_against_inconsistency(
@@ -150,62 +129,26 @@ def improvement_against_inconsistency(
     x, y, category = 100 * inconsistency_P[known], 100 * improvement_P[known], category_P[known]
     slope, intercept, r = linear_fit(x, y)
     fitted = "" if np.isnan(r) else f"; line: least squares over all pairs, r = {r:.2f}"
-    with _style():
+    with style():
         subtitle = f"{_pairs(len(x))} as dots, category means as stars{fitted}"
-        figure = _figure(5.4, "Improvement by a two-model ensemble against error inconsistency", subtitle)
-        axes = _axes(figure, 0.9, 0.6, _WIDTH - 1.1, 3.75)
-        axes.axhline(0, color=_MUTED, linewidth=0.8)
+        figure = new_figure(5.4, "Improvement by a two-model ensemble against error inconsistency", subtitle)
+        axes = new_axes(figure, 0.9, 0.6, WIDTH - 1.1, 3.75)
+        axes.axhline(0, color=MUTED, linewidth=0.8)
         # A fixed shuffle, so that no category hides the others.
         shuffled = np.random.default_rng(0).permutation(len(x))
         colors = [CATEGORY_COLORS[k] for k in category[shuffled]]
         _scatter(axes, np.stack([x, y])[:, shuffled], colors, total=len(x))
         if np.isfinite(r):
             ends = np.array([x.min(), x.max()])
-            axes.plot(ends, intercept + slope * ends, color=_INK, linewidth=1.2)
+            axes.plot(ends, intercept + slope * ends, color=INK, linewidth=1.2)
         handles = []
         for k in np.unique(category):
             at, color = category == k, CATEGORY_COLORS[k]
-            axes.plot(x[at].mean(), y[at].mean(), "*", color=color, markersize=18, markeredgecolor=_INK)
-            handles.append(_dot(color, SHOWN_CATEGORIES[k]))
-        _legend(figure, handles)
+            axes.plot(x[at].mean(), y[at].mean(), "*", color=color, markersize=18, markeredgecolor=INK)
+            handles.append(dot(color, SHOWN_CATEGORIES[k]))
+        legend(figure, handles)
         axes.set(xlabel="error inconsistency (% of examples)", ylabel="improvement (points)")
-        return _image(figure, image_format)
-
-
-def greedy_curve(
-    selection_S: NDArray[np.float64],
-    evaluation_S3: NDArray[np.float64],
-    *,
-    best_single: float,
-    all_members: float,
-    image_format: ImageFormat = "svg",
-) -> bytes:
-    """Accuracy of the greedy ensemble after each step, where it was chosen and on held-out examples.
-
-    Args:
-        selection_S: accuracy on the examples it was chosen on.
-        evaluation_S3: accuracy on held-out examples.
-        best_single: accuracy of the best single variant on the held-out examples.
-        all_members: accuracy of the mean of all variants on them; NaN leaves its line out.
-        image_format: of the bytes.
-    """
-    steps = np.arange(1, len(selection_S) + 1)
-    value, low, high = 100 * evaluation_S3.T
-    with _style():
-        figure = _figure(5.0, "Accuracy of the greedy ensemble by step", "the band is a 95 % interval")
-        axes = _axes(figure, 0.8, 0.6, _WIDTH - 1.0, 3.35)
-        size = 4 if len(steps) <= 40 else 0
-        axes.fill_between(steps, low, high, color=_ACCENT, alpha=0.15, linewidth=0)
-        axes.plot(steps, value, "o-", color=_ACCENT, lw=2, ms=size, label="held-out examples")
-        axes.plot(steps, 100 * selection_S, "o-", color=_MUTED, lw=1.2, ms=size, label="selection examples")
-        axes.axhline(100 * best_single, color=_INK, linestyle="--", label="best single variant")
-        if np.isfinite(all_members):
-            axes.axhline(100 * all_members, color=_INK, linestyle=":", label="all variants averaged")
-        _legend(figure, axes.get_lines())
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.margins(x=0.02 if len(steps) > 1 else 0.5)
-        axes.set(xlabel="step (members, repeats counted)", ylabel="accuracy (%)")
-        return _image(figure, image_format)
+        return image(figure, image_format)
 
 
 def variant_accuracies(
@@ -223,16 +166,16 @@ def variant_accuracies(
     height = max(0.6, 0.16 * len(order)) if few else 9.0
     by_group = group_colors(groups)
     rows, colors = np.arange(len(order)), [by_group[groups[v]] for v in order]
-    with _style():
-        figure = _figure(height + 1.7, "Accuracy of every variant with its 95 % interval", "best first")
-        axes = _axes(figure, labels.width, 0.6, _WIDTH - labels.width - 0.3, height)
+    with style():
+        figure = new_figure(height + 1.7, "Accuracy of every variant with its 95 % interval", "best first")
+        axes = new_axes(figure, labels.width, 0.6, WIDTH - labels.width - 0.3, height)
         axes.hlines(rows, low, high, colors=colors, linewidth=1.4 if few else 0.8, alpha=0.5)
         axes.scatter(value, rows, s=22 if few else 8, c=colors, linewidths=0, zorder=2)
         axes.set_yticks(labels.at, labels.text, size=labels.size)
         axes.set(ylim=(len(order) - 0.3, -0.7), xlabel="accuracy (%)")
         axes.grid(visible=False, axis="y")
-        _legend(figure, _group_handles(by_group))
-        return _image(figure, image_format)
+        legend(figure, _group_handles(by_group))
+        return image(figure, image_format)
 
 
 def cluster_order(phi_VV: NDArray[np.float64]) -> NDArray[np.intp]:
@@ -265,86 +208,10 @@ def linear_fit(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, f
     return slope, float(np.mean(y) - slope * np.mean(x)), r
 
 
-def group_colors(values: Sequence[str], *, skip: int = 0) -> dict[str, str]:
-    """Color of each distinct value, the most frequent first; after the eighth all are gray.
-
-    The first `skip` colors come last: something beside these already uses them.
-    """
-    ranked = sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))
-    first = skip % len(_GROUP_COLORS)
-    scheme = [*_GROUP_COLORS[first:], *_GROUP_COLORS[:first]] + [_UNDEFINED] * len(ranked)
-    return {value: color for (value, _), color in zip(ranked, scheme, strict=False)}
-
-
-def short_name(name: str, columns: int = 36) -> str:
-    """A name for one line of a figure: no control characters, cut in the middle to so many columns.
-
-    >>> short_name("resnet50.ram_in1k-0123456789-seed7", 16)
-    'resnet50…9-seed7'
-    """
-    text = "".join("\ufffd" if _is_control(letter) else letter for letter in " ".join(name.split()))
-    if _columns(text) <= columns:
-        return text
-    head = text
-    while _columns(head) > columns // 2:
-        head = head[:-1]
-    tail = text[len(head) :]
-    while _columns(tail) > columns - columns // 2 - 1:
-        tail = tail[1:]
-    return f"{head}…{tail}"
-
-
-def _is_control(letter: str) -> bool:
-    return not {unicodedata.category(letter), unicodedata.bidirectional(letter)}.isdisjoint(_CONTROLS)
-
-
-def _columns(text: str) -> int:
-    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
-
-
-@contextmanager
-def _style() -> Iterator[None]:
-    with matplotlib.rc_context(), warnings.catch_warnings():
-        # Names may hold letters that the layout font lacks; a browser draws them with another font.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(_STYLE)
-        yield
-
-
-def _image(figure: Figure, image_format: ImageFormat) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format=image_format, dpi=160, metadata={"Date": None})
-    return buffer.getvalue().replace(_LAYOUT_FONT, _PAGE_FONT)
-
-
-def _figure(height: float, title: str, subtitle: str) -> Figure:
-    figure = Figure(figsize=(_WIDTH, height))
-    figure.text(0, 1 - 0.1 / height, title, va="top", weight="bold", size=12)
-    figure.text(0, 1 - 0.36 / height, subtitle, va="top", color=_MUTED, size=9)
-    return figure
-
-
-def _axes(figure: Figure, left: float, bottom: float, width: float, height: float) -> Axes:
-    """Axes at a place given in inches."""
-    total = figure.get_figheight()
-    return figure.add_axes((left / _WIDTH, bottom / total, width / _WIDTH, height / total))
-
-
-def _legend(figure: Figure, handles: Sequence[Line2D], *, left: float = -0.05, below: float = 0.55) -> None:
-    """A legend in rows of five, at a place in inches from the upper left corner."""
-    corner = (left / _WIDTH, 1 - below / figure.get_figheight())
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=corner, ncols=5)
-
-
-def _dot(color: str, label: str) -> Line2D:
-    return Line2D([], [], linestyle="none", marker="o", color=color, label=label)
-
-
 def _group_handles(colors: Mapping[str, str]) -> list[Line2D]:
-    named = [_dot(color, short_name(value, 18)) for value, color in colors.items() if color != _UNDEFINED]
+    named = [dot(color, short_name(value, 18)) for value, color in colors.items() if color != UNDEFINED]
     more = len(colors) - len(named)
-    return [*named, _dot(_UNDEFINED, f"{more} more")] if more else named
+    return [*named, dot(UNDEFINED, f"{more} more")] if more else named
 
 
 class _RowLabels(NamedTuple):
@@ -359,7 +226,7 @@ def _row_labels(names: Sequence[str], *, size: float) -> _RowLabels:
         at = [0, *range(24, len(names), 25)]
         return _RowLabels(at, [str(row + 1) for row in at], 8.0, 0.6)
     text = [short_name(name) for name in names]
-    return _RowLabels(range(len(text)), text, size, 0.3 + max(map(_columns, text)) * 0.6 * size / 72)
+    return _RowLabels(range(len(text)), text, size, 0.3 + max(map(text_columns, text)) * 0.6 * size / 72)
 
 
 def _scatter(axes: Axes, points_2: NDArray[np.float64], colors: Sequence[str], *, total: int) -> None:
@@ -386,8 +253,8 @@ def _draw_mean(axes: Axes, row: int, mean_3: NDArray[np.float64]) -> None:
     if np.isnan(mean):
         return
     axes.plot([low, high], [row, row], color="white", linewidth=5, solid_capstyle="butt")
-    axes.plot([low, high], [row, row], color=_INK, linewidth=2.2)
-    axes.plot(mean, row, "D", markersize=7, color=_INK, markeredgecolor="white")
+    axes.plot([low, high], [row, row], color=INK, linewidth=2.2)
+    axes.plot(mean, row, "D", markersize=7, color=INK, markeredgecolor="white")
     text = f"{mean:.1f} %" + (f"  [{low:.1f}, {high:.1f}]" if np.isfinite(low) else "")
     axes.text(1.02, row, text, va="center", transform=axes.get_yaxis_transform())
 

@@ -212,7 +212,7 @@ def score_blocks(
     return blocks
 
 
-def right_counts(
+def accuracy_scorer(
     blocks: Sequence[ScoredBlock],
     *,
     steps: int,

@@ -2,7 +2,7 @@
 
 Dimensions: `V` variants, `N` examples, `C` classes, `S` picks, `E` contested examples, `T` threats, `A` active ones.
 
-Both are for reading and for tests; `greedy.score_blocks` and `right_counts` are many times faster.
+Both are for reading and for tests; `greedy.score_blocks` and `accuracy_scorer` are many times faster.
 """
 
 from collections.abc import Sequence

@@ -14,19 +14,18 @@ from overlap_analysis.ensemble_kernels import LENGTH
 from overlap_analysis.ensemble_sums import (
     EnsembleSums,
     Rule,
-    Undecided,
     counted_places,
-    mean_is_right,
     merge_sums,
     settle,
     sum_ensembles,
 )
+from overlap_analysis.member_scores import ArrayScores
 from overlap_analysis.pairs import PairBlock, merge_blocks
 from overlap_analysis.probabilities import check_labels
 from overlap_analysis.uncertainty import wilson_interval
+from overlap_analysis.undecided import decide
 
 _PAIR_EXAMPLES = 2**26  # counted at once, as all of them may need dense rows
-_DENSE_ROWS = 1024  # compared at once
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -104,8 +103,10 @@ def count_pair_ensembles(
     parts = []
     for start in range(0, max(1, examples), size):
         block_VNC, block_N = grid_VNC[:, start : start + size], classes_N[start : start + size]
-        sums, undecided = sum_ensembles(contenders_of_grid(block_VNC, block_N), block_N, rule)
-        parts.append(settle(sums, undecided, _decide(block_VNC, block_N, undecided)))
+        contenders = contenders_of_grid(block_VNC, block_N)
+        sums, undecided = sum_ensembles(contenders, block_N, rule)
+        right_U = decide(undecided, contenders, block_N, ArrayScores(block_VNC))
+        parts.append(settle(sums, undecided, right_U))
     return ensemble_counts(merge_sums(parts))
 
 
@@ -179,13 +180,3 @@ def ensemble_metrics(counts: EnsembleCounts, *, level: float = 0.95) -> Ensemble
         gain=(counts.correct - np.maximum(counts.a_correct, counts.b_correct)) / examples,
         conversion_rate=counts.one_right_converted / one_right,
     )
-
-
-def _decide(grid_VNC: NDArray[np.int32], labels_N: NDArray[np.integer], undecided: Undecided) -> NDArray[np.bool_]:
-    """(U,) whether the means that contenders leave undecided are right."""
-    right_U = np.empty(len(undecided.n), np.bool_)
-    for start in range(0, len(right_U), _DENSE_ROWS):
-        some = slice(start, start + _DENSE_ROWS)
-        a, b, n = undecided.a[some], undecided.b[some], undecided.n[some]
-        right_U[some] = mean_is_right(grid_VNC[a, n], grid_VNC[b, n], labels_N[n])
-    return right_U

@@ -88,7 +88,7 @@ class RightCounts:
         counted = self._count()
         if counted.unsure_M[m]:
             variant = int(self.candidates_M[m])
-            settled = [block.settle(m, variant, self.members) for block in self._blocks]
+            settled = self._pool.map(lambda block: block.settle(m, variant, self.members), self._blocks)
             counted.least_M[m] += sum(settled)
             counted.unsure_M[m] = 0
         return int(counted.least_M[m])

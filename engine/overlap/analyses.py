@@ -284,12 +284,12 @@ def _add_greedy(made: _Made, outcomes: Outcomes, kinds: Collection[Kind], option
         for name, table in greedy_tables(pool, options.search).items():
             made.add(name, [table])
     if Kind.LOW_ACCURACY in kinds:
-        table = low_accuracy_table(pool, options.search)
-        if table is None:
+        added = low_accuracy_table(pool, options.search)
+        if added is None:
             made.notes.append("no low-accuracy experiment: no variant is weaker than the strong ones")
         else:
-            made.add("low_accuracy", [table])
-            made.add("low_accuracy_first", [first_additions(table)])
+            made.add("low_accuracy", [added])
+            made.add("low_accuracy_first", [first_additions(added)])
 
 
 def _notes(outcomes: Outcomes) -> list[str]:

@@ -14,8 +14,10 @@ from overlap.store import LockFile, Store
 from overlap.variants import Category
 from overlap_analysis import CategoryMean, pair_indices
 from overlap_analysis.report import (
+    AdditionPath,
     FailureRow,
     GreedyCurve,
+    LowAccuracy,
     PairColumns,
     ReportData,
     VariantRow,
@@ -24,6 +26,7 @@ from overlap_analysis.report import (
 
 REPORT = "report.html"
 _KINDS = {kind.word: kind.value for kind in Category}
+_SELECTION = ("greedy", "low_accuracy")
 
 
 def report(store: Store, *, dataset: str | None = None) -> str:
@@ -59,7 +62,17 @@ def _is_current(store: Store, lock: LockFile, dataset: str) -> bool:
     labels = labels_of([known[name] for name in variants["name"]])
     if not pairs["category"].equals(labels.words_of(*pair_indices(variants.height))):
         return False
+    keys = dict(zip(variants["name"], variants["key"], strict=True))
+    if any(store.analysis_keys(dataset, table) not in ({}, keys) for table in _SELECTION):
+        return False
     return all(store.read_analysis(dataset, table) is not None for table in ("ensembles", "categories"))
+
+
+def _current(store: Store, dataset: str, table: str) -> pl.DataFrame | None:
+    """A table if it speaks of the variants of today; it may be left from others, of which it could be made."""
+    keys, variants = store.analysis_keys(dataset, table), store.read_analysis(dataset, "variants", columns=["key"])
+    same = variants is not None and list(keys.values()) == variants["key"].to_list()
+    return store.read_analysis(dataset, table) if same else None
 
 
 def _report_data(store: Store, lock: LockFile, dataset: str) -> ReportData:
@@ -80,6 +93,7 @@ def _report_data(store: Store, lock: LockFile, dataset: str) -> ReportData:
         pairs=_pair_columns(variants, table("pairs"), table("ensembles")),
         categories=_category_rows(table("categories")),
         greedy=_greedy_curve(store, dataset),
+        low_accuracy=_low_accuracy(store, dataset),
         failures=_failure_rows(standing),
         pending=sum(job.state is JobState.PENDING and job.dataset == dataset for job in standing.jobs),
         provenance=(
@@ -133,7 +147,7 @@ def _category_rows(categories: pl.DataFrame) -> tuple[CategoryMean, ...]:
 
 def _greedy_curve(store: Store, dataset: str) -> GreedyCurve | None:
     """None where no ensemble could be selected."""
-    greedy, references = (store.read_analysis(dataset, name) for name in ("greedy", "greedy_references"))
+    greedy, references = (_current(store, dataset, name) for name in ("greedy", "greedy_references"))
     if greedy is None or references is None:
         return None
     rows = {row["reference"]: row for row in references.fill_null(float("nan")).iter_rows(named=True)}
@@ -150,6 +164,27 @@ def _greedy_curve(store: Store, dataset: str) -> GreedyCurve | None:
         best_single_accuracy=alone["evaluation_accuracy"],
         all_members_accuracy=everyone["evaluation_accuracy"],
     )
+
+
+def _low_accuracy(store: Store, dataset: str) -> LowAccuracy | None:
+    """None where no variant is weaker than the strong ones."""
+    table = _current(store, dataset, "low_accuracy")
+    if table is None:
+        return None
+    paths, first = [], []
+    for (start,), rows in table.group_by(["start"], maintain_order=True):
+        honest, reported = rows.partition_by("chosen_on", maintain_order=True)
+        ends = [_numbers(honest, f"evaluation_{name}") for name in ("accuracy", "low", "high")]
+        paths.append(
+            AdditionPath(
+                start=str(start),
+                accuracy_S3=np.stack(ends, axis=1),
+                reported_S=_numbers(reported, "evaluation_accuracy"),
+            )
+        )
+        first.append((honest["variant"][1], honest["variant_accuracy"][1]))
+    added = table.filter(pl.col("added") > 0)["variant_accuracy"].to_numpy()
+    return LowAccuracy(paths=tuple(paths), first=tuple(first), best_added=float(added.max()))
 
 
 def _failure_rows(standing: Status) -> tuple[FailureRow, ...]:

@@ -199,6 +199,21 @@ class WholeRows:
         return _Rows(kept, partitions)
 
 
+class StoredScores:
+    """The scores of one scale on some rows of a chunk, as analyses ask for them."""
+
+    def __init__(self, whole: WholeRows, scale: Scale, rows_N: NDArray[np.int64]) -> None:
+        self.whole, self.scale, self.rows_N = whole, scale, rows_N
+
+    def at(self, variant: int, example_U: NDArray[np.int64], class_U: NDArray[np.integer]) -> NDArray[np.int32]:
+        """(U,) scores of single classes."""
+        return self.whole.scores_at(variant, self.rows_N[example_U], class_U, self.scale)
+
+    def rows(self, variant: int, example_U: NDArray[np.int64]) -> NDArray[np.int32]:
+        """(U, C) scores of all classes."""
+        return self.whole.scores(variant, self.rows_N[example_U], self.scale)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
     logits_NC: NDArray[np.float16]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlap_analysis import figures
+from overlap_analysis import drawing, figures, selection_figures
 
 HOSTILE = [
     "</text><script>alert(1)</script>",
@@ -52,8 +52,16 @@ def draw(name, variants=6, pairs=40, names=None, image_format="svg"):
         "improvement": lambda: figures.improvement_against_inconsistency(
             inconsistency, improvement, category, image_format=image_format
         ),
-        "greedy": lambda: figures.greedy_curve(
+        "greedy": lambda: selection_figures.greedy_curve(
             curve_S3[:, 0], curve_S3, best_single=0.8, all_members=0.81, image_format=image_format
+        ),
+        "low accuracy": lambda: selection_figures.low_accuracy_curves(
+            [
+                selection_figures.AdditionPath(start=name, accuracy_S3=curve_S3 + v / 100, reported_S=curve_S3[:, 2])
+                for v, name in enumerate(names)
+            ],
+            best_added=0.7,
+            image_format=image_format,
         ),
         "accuracies": lambda: figures.variant_accuracies(names, accuracy_V3, names, image_format=image_format),
     }
@@ -64,7 +72,7 @@ def texts(svg):
     return [element.text or "" for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
-KINDS = ("heatmap", "categories", "improvement", "greedy", "accuracies")
+KINDS = ("heatmap", "categories", "improvement", "greedy", "low accuracy", "accuracies")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -109,19 +117,19 @@ class TestNames:
         assert {"1", "25", "50", "75"} <= set(many)
 
     def test_are_cut_in_the_middle(self):
-        assert figures.short_name("a" * 100 + "z" * 100, 11) == "aaaaa…zzzzz"
-        assert figures.short_name("模" * 100, 11) == "模模…模模"
+        assert drawing.short_name("a" * 100 + "z" * 100, 11) == "aaaaa…zzzzz"
+        assert drawing.short_name("模" * 100, 11) == "模模…模模"
 
     @given(st.text(), st.integers(1, 40))
     def test_fit_their_columns_on_one_line(self, name, columns):
-        short = figures.short_name(name, columns)
+        short = drawing.short_name(name, columns)
         assert len(short) <= columns
         assert "\n" not in short
         ElementTree.fromstring(f"<a>{short.replace('&', '').replace('<', '')}</a>")
 
     @given(st.text(st.characters(codec="ascii", categories=["L", "N"]), max_size=20))
     def test_stay_as_they_are_if_they_fit(self, name):
-        assert figures.short_name(name, 20) == name
+        assert drawing.short_name(name, 20) == name
 
 
 class TestHeatmap:
@@ -204,14 +212,14 @@ class TestLinearFit:
 
 class TestGroupColors:
     def test_go_to_the_most_frequent_first_and_then_by_name(self):
-        assert list(figures.group_colors(["b", "a", "c", "c"])) == ["c", "a", "b"]
+        assert list(drawing.group_colors(["b", "a", "c", "c"])) == ["c", "a", "b"]
 
     def test_differ_between_two_strips(self):
-        first = figures.group_colors(["a", "b"])
-        second = figures.group_colors(["a", "b", "c"], skip=len(first))
+        first = drawing.group_colors(["a", "b"])
+        second = drawing.group_colors(["a", "b", "c"], skip=len(first))
         assert not set(first.values()) & set(second.values())
 
     def test_end_in_one_gray(self):
-        colors = list(figures.group_colors([f"{v:02}" for v in range(12)]).values())
+        colors = list(drawing.group_colors([f"{v:02}" for v in range(12)]).values())
         assert len(set(colors)) == 9
         assert len(set(colors[8:])) == 1

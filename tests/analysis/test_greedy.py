@@ -9,10 +9,10 @@ from overlap_analysis.greedy import (
     GreedyStep,
     Limit,
     Rules,
+    accuracy_scorer,
     bagged_members,
     best_prefix,
     greedy_path,
-    right_counts,
     score_blocks,
     sorted_start,
 )
@@ -51,7 +51,7 @@ def exact_counts(scorer):
 def test_every_candidates_count_at_every_step_equals_the_arg_max_of_the_sums(problem, beats, threads):
     grid, labels = problem
     weights = np.random.default_rng(1).integers(0, 4, len(labels))
-    scorer = right_counts(score_blocks(grid, labels, beats=beats), steps=9, weights_N=weights, threads=threads)
+    scorer = accuracy_scorer(score_blocks(grid, labels, beats=beats), steps=9, weights_N=weights, threads=threads)
     picks = []
     for _ in range(9):
         truth = counts_by_definition(grid, labels, picks, weights, beats)
@@ -71,7 +71,7 @@ def test_every_candidates_count_at_every_step_equals_the_arg_max_of_the_sums(pro
 def test_a_path_is_the_one_that_the_definition_takes(problem):
     grid, labels = problem
     blocks = score_blocks(grid, labels)
-    assert greedy_path(right_counts(blocks, steps=7), Rules(steps=7)) == path_by_definition(grid, labels, 7)
+    assert greedy_path(accuracy_scorer(blocks, steps=7), Rules(steps=7)) == path_by_definition(grid, labels, 7)
 
 
 @st.composite
@@ -92,7 +92,7 @@ def test_counts_are_exact_for_any_picks_blocks_and_steps_that_nobody_looks_at(da
         *score_blocks(grid[:, :at], labels[:at], beats=beats),
         *score_blocks(grid[:, at:], labels[at:], beats=beats),
     ]
-    scorer = right_counts(blocks, steps=13) if blocks else None
+    scorer = accuracy_scorer(blocks, steps=13) if blocks else None
     for step in range(len(picks) + 1):
         if scorer and looked >> step & 1:
             assert exact_counts(scorer) == counts_by_definition(grid, labels, picks[:step], beats=beats)
@@ -106,7 +106,7 @@ def test_no_future_ensemble_is_right_more_often_than_the_bound(data, weight):
     grid, labels, picks = data
     if not len(labels):
         return
-    scorer = right_counts(score_blocks(grid, labels), steps=len(picks) + 1, weights_N=np.full(len(labels), weight))
+    scorer = accuracy_scorer(score_blocks(grid, labels), steps=len(picks) + 1, weights_N=np.full(len(labels), weight))
     bounds = [scorer.most_ever()]
     for pick in picks:
         scorer.add(pick)
@@ -122,13 +122,15 @@ def test_probabilities_are_counted_as_their_scores_on_the_grid(dtype):
     probabilities = rng.dirichlet(np.ones(9), (6, 300)).astype(dtype)
     labels = rng.integers(0, 9, 300)
     grid = np.rint(probabilities.astype(np.float64) * 2**30).astype(np.int32)
-    paths = [greedy_path(right_counts(score_blocks(v, labels), steps=9), Rules(steps=9)) for v in (probabilities, grid)]
+    paths = [
+        greedy_path(accuracy_scorer(score_blocks(v, labels), steps=9), Rules(steps=9)) for v in (probabilities, grid)
+    ]
     assert paths[0] == paths[1] == path_by_definition(grid, labels, 9)
 
 
 def test_a_path_starts_with_the_given_members_and_then_takes_candidates_only():
     grid, labels = ties()
-    scorer = right_counts(score_blocks(grid, labels), steps=6, candidates=[3, 1])
+    scorer = accuracy_scorer(score_blocks(grid, labels), steps=6, candidates=[3, 1])
     path = greedy_path(scorer, Rules(steps=6, start=(4, 2)))
     assert path == path_by_definition(grid, labels, 6, start=[4, 2], candidates=[1, 3])
     assert {step.variant for step in path[2:]} <= {1, 3}
@@ -198,8 +200,8 @@ def test_a_path_ends_early_only_where_nothing_better_can_follow():
     assert len(greedy_path(Scores([3, 2], ceiling=4), Rules(steps=9, stop_early=True))) == 9
     grid, labels = ties(variants=3, examples=12, classes=2)
     blocks = score_blocks(grid, labels)
-    whole = greedy_path(right_counts(blocks, steps=30), Rules(steps=30))
-    early = greedy_path(right_counts(blocks, steps=30), Rules(steps=30, stop_early=True))
+    whole = greedy_path(accuracy_scorer(blocks, steps=30), Rules(steps=30))
+    early = greedy_path(accuracy_scorer(blocks, steps=30), Rules(steps=30, stop_early=True))
     assert early == whole[: len(early)]
     assert max(step.score for step in whole) == max(step.score for step in early)
 
@@ -245,10 +247,10 @@ def test_arguments_that_cannot_be_met_are_refused():
     with pytest.raises(ValueError, match="steps: expected at least 2, the members of start, got 1"):
         Rules(steps=1, start=(0, 1))
     with pytest.raises(ValueError, match="candidates: expected at least one variant, got none"):
-        greedy_path(right_counts(blocks, steps=1, candidates=[]), Rules(steps=1))
+        greedy_path(accuracy_scorer(blocks, steps=1, candidates=[]), Rules(steps=1))
     with pytest.raises(ValueError, match="weights: expected one for each of 1 examples, got 2"):
-        right_counts(blocks, steps=1, weights_N=np.ones(2, np.int64))
-    full = right_counts(blocks, steps=1)
+        accuracy_scorer(blocks, steps=1, weights_N=np.ones(2, np.int64))
+    full = accuracy_scorer(blocks, steps=1)
     full.add(0)
     with pytest.raises(ValueError, match="expected at most 0 members to count one more with, got 1"):
         full.bounds()

@@ -18,6 +18,7 @@ from overlap_analysis.ensemble_sums import (
     settle,
     sum_ensembles,
 )
+from overlap_analysis.member_scores import ArrayScores
 from overlap_analysis.pair_counts import count_pairs
 from overlap_analysis.pair_ensembles import (
     EnsembleCounts,
@@ -29,6 +30,7 @@ from overlap_analysis.pair_ensembles import (
 )
 from overlap_analysis.pair_metrics import error_inconsistency
 from overlap_analysis.uncertainty import wilson_interval
+from overlap_analysis.undecided import decide
 
 COUNTS = [field.name for field in fields(EnsembleCounts) if field.name not in ("a", "b", "examples")]
 
@@ -66,9 +68,9 @@ def top_contenders(grid, labels, known):
 
 
 def settled(grid, labels, contenders, rule, **options):
-    """Sums of which dense rows have decided what the contenders could not."""
+    """Sums of which a few more scores have decided what the contenders could not."""
     sums, left = sum_ensembles(contenders, labels, rule, **options)
-    return settle(sums, left, mean_is_right(grid[left.a, left.n], grid[left.b, left.n], labels[left.n]))
+    return settle(sums, left, decide(left, contenders, labels, ArrayScores(grid)))
 
 
 def realistic_problem(shape=(6, 3 * LENGTH + 41, 1000)):
@@ -148,8 +150,10 @@ def test_of_a_thousand_classes_a_few_are_enough(rule, kept):
     if rule == "mean_logit":
         grid = np.rint(2**20 * np.log(np.maximum(grid, 1) / 2**30)).astype(np.int32)
     expected = counts_by_definition(grid, labels, rule)
-    sums, left = sum_ensembles(contenders_of_grid(grid, labels, kept=kept), labels, rule, threads=3)
+    contenders = contenders_of_grid(grid, labels, kept=kept)
+    sums, left = sum_ensembles(contenders, labels, rule, threads=3)
     right = mean_is_right(grid[left.a, left.n], grid[left.b, left.n], labels[left.n])
+    np.testing.assert_array_equal(decide(left, contenders, labels, ArrayScores(grid)), right)
     np.testing.assert_array_equal(as_table(ensemble_counts(settle(sums, left, right))), expected)
     assert kept == 1 or len(left.n) < 0.1 * len(expected) * len(labels)
     alone = sum_ensembles(contenders_of_grid(grid, labels, kept=kept), labels, rule)[1]

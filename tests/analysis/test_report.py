@@ -11,8 +11,10 @@ import pytest
 
 from overlap_analysis.categories import CATEGORIES, CategoryMean
 from overlap_analysis.report import (
+    AdditionPath,
     FailureRow,
     GreedyCurve,
+    LowAccuracy,
     PairColumns,
     ReportData,
     VariantRow,
@@ -38,6 +40,7 @@ def make_report(variants=8, steps=6):
         pairs=pairs,
         categories=tuple(_mean(pairs, k, metric) for k in range(5) for metric in METRICS),
         greedy=_greedy([row.name for row in rows], steps),
+        low_accuracy=_low_accuracy([row.name for row in rows]),
         failures=(),
         pending=0,
         provenance=(("overlap", "0.1.0"), ("store", "runs/digits")),
@@ -103,6 +106,12 @@ def _greedy(names, steps):
     )
 
 
+def _low_accuracy(names):
+    ends = np.linspace(0.8, 0.84, 4)[:, None] + np.array([0.0, -0.03, 0.03])
+    paths = [AdditionPath(start=name, accuracy_S3=ends, reported_S=ends[:, 2]) for name in names[:2]]
+    return LowAccuracy(paths=tuple(paths), first=((names[-1], 0.61),) * len(paths), best_added=0.62)
+
+
 class Page(HTMLParser):
     """What a browser sees: tags with attributes, and text by where it stands."""
 
@@ -146,7 +155,9 @@ def only(data, variants):
     """The first variants of a report."""
     keep = data.pairs.b < variants
     columns = {column.name: getattr(data.pairs, column.name)[keep] for column in fields(data.pairs)}
-    return with_pairs(replace(data, variants=data.variants[:variants], greedy=None, categories=()), **columns)
+    return with_pairs(
+        replace(data, variants=data.variants[:variants], greedy=None, low_accuracy=None, categories=()), **columns
+    )
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +194,7 @@ class TestPage:
         assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;")
 
     def test_describes_every_image(self, page):
-        assert len(page.of("img")) == 5
+        assert len(page.of("img")) == 6
         assert all(len(image["alt"]) > 20 for image in page.of("img"))
 
     def test_names_dataset_examples_variants_and_level(self, page):
@@ -193,6 +204,12 @@ class TestPage:
     def test_shows_every_variant_and_every_step(self, data, page):
         assert all(row.name in page.text for row in data.variants)
         assert "6 steps" in page.text
+
+    def test_shows_what_weaker_models_add(self, data, page):
+        added = page.text[page.text.index("Weaker models added to strong ones") :]
+        assert "61.00" in added
+        assert data.low_accuracy.paths[1].start in added
+        assert "Weaker models" not in Page(render_report(replace(data, low_accuracy=None))).text
 
     def test_lists_failures_with_their_cause_and_counts_the_pending(self, data):
         failure = FailureRow(variant="vit-9", stage="train", outcome="failed", cause="loss is NaN\nat step 3")
@@ -275,7 +292,7 @@ class TestMissing:
     def test_greedy_selection(self, data):
         page = Page(render_report(replace(data, greedy=None)))
         assert "No ensemble was selected." in page.text
-        assert len(page.of("img")) == 4
+        assert len(page.of("img")) == 5
 
     def test_held_out_examples(self, data):
         unknown = np.full(6, np.nan)
@@ -294,7 +311,7 @@ class TestMissing:
         blank = np.full_like(data.pairs.error_correlation, np.nan)
         page = Page(render_report(with_pairs(data, error_correlation=blank, kappa=blank)))
         assert "φ is undefined for every pair" in page.text
-        assert len(page.of("img")) == 4
+        assert len(page.of("img")) == 5
 
     def test_correlation_of_some_pairs(self, data):
         phi = data.pairs.error_correlation.copy()
@@ -307,7 +324,7 @@ class TestMissing:
         page = Page(render_report(bare))
         assert "No category has a mean error inconsistency." in page.text
         assert "No pair has an ensemble accuracy." in page.text
-        assert len(page.of("img")) == 4
+        assert len(page.of("img")) == 5
 
 
 class TestFindings:

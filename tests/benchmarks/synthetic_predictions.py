@@ -1,10 +1,13 @@
 """Seeded predictions of many variants that err together as real ones do, for benchmarks.
 
-Dimensions: `V` variants, `N` examples, `K` classes with which an example is confused.
+Dimensions: `V` variants, `N` examples, `C` classes, `K` classes with which an example is confused.
 
 An example has a difficulty, and one more for each family of variants. A variant is right where its skill and
 logistic noise exceed both, skills so that accuracies run from 0.5 to 0.9. A wrong prediction is nearly always one
 of the example's K confusable classes, the k-th k ** -1.5 times as often as the first; a family has a favorite.
+
+Probabilities come from logits: shared ones with a few confusable classes raised, half the noise a family's and half
+a variant's own, accuracies from 0.6 to 0.85, and temperatures that make variants about as confident as right.
 """
 
 import numba
@@ -44,6 +47,48 @@ def synthetic_predictions(
         np.uint64(seed),
     )
     return predictions_VN, labels_N
+
+
+def synthetic_probabilities(
+    variants: int, examples: int, classes: int, *, seed: int = 0
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(V, N, C) probabilities of softmax and (N,) labels."""
+    rng = np.random.default_rng([seed, variants, examples, classes])
+    labels_N, each_N = rng.integers(0, classes, examples), np.arange(examples)
+    shared_NC = rng.standard_normal((examples, classes), np.float32)
+    raised = (each_N[:, np.newaxis], rng.integers(0, classes, (examples, 3)))
+    np.add.at(shared_NC, raised, rng.exponential(2, (examples, 3)).astype(np.float32))
+    shared_NC[each_N, labels_N] = rng.normal(0, 3, examples)
+    families = [rng.standard_normal(shared_NC.shape, np.float32) for _ in range(max(2, min(12, variants // 6)))]
+    probabilities_VNC = np.empty((variants, examples, classes), np.float32)
+    for v in range(variants):
+        noise_NC = families[v % len(families)] + rng.standard_normal(shared_NC.shape, np.float32)
+        logits_NC = shared_NC + np.float32(np.sqrt(0.5)) * noise_NC
+        accuracy = rng.uniform(0.6, 0.85)
+        own_N = logits_NC[each_N, labels_N]
+        logits_NC[each_N, labels_N] = -np.inf
+        logits_NC[each_N, labels_N] = own_N + np.quantile(logits_NC.max(axis=1) - own_N, accuracy)
+        confidence = np.clip(accuracy + rng.uniform(-0.05, 0.12), 0.3, 0.97)
+        logits_NC *= np.float32(_inverse_temperature(logits_NC[:1000], confidence))
+        probabilities_VNC[v] = _softmax(logits_NC)
+    return probabilities_VNC, labels_N
+
+
+def _inverse_temperature(logits_NC, confidence):
+    """That which makes the mean of the highest probabilities equal `confidence`, by bisection."""
+    low, high = 0.1, 12.0
+    for _ in range(14):
+        middle = (low + high) / 2
+        if _softmax(logits_NC * np.float32(middle)).max(axis=1).mean() < confidence:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _softmax(logits_NC):
+    scores_NC = np.exp(logits_NC - logits_NC.max(axis=1, keepdims=True))
+    return scores_NC / scores_NC.sum(axis=1, keepdims=True)
 
 
 def _skills(accuracies_V, difficulties, noise):

@@ -3,15 +3,19 @@
 from overlap_analysis.report.data import (
     FailureRow,
     GreedyCurve,
+    LowAccuracy,
     PairColumns,
     ReportData,
     VariantRow,
 )
 from overlap_analysis.report.page import render_report
+from overlap_analysis.selection_figures import AdditionPath
 
 __all__ = [
+    "AdditionPath",
     "FailureRow",
     "GreedyCurve",
+    "LowAccuracy",
     "PairColumns",
     "ReportData",
     "VariantRow",

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overlap_analysis.categories import CATEGORIES, SHOWN_CATEGORIES, CategoryMean
+from overlap_analysis.selection_figures import AdditionPath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +83,21 @@ class GreedyCurve:
     all_members_accuracy: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LowAccuracy:
+    """Strong variants with weaker ones that join them.
+
+    Attributes:
+        paths: one for each strong variant, at least one.
+        first: of each, name and held-out accuracy of the first weaker variant.
+        best_added: the highest held-out accuracy among all that were added.
+    """
+
+    paths: tuple[AdditionPath, ...]
+    first: tuple[tuple[str, float], ...]
+    best_added: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureRow:
     """One variant without a result, and why."""
@@ -105,6 +121,7 @@ class ReportData:
         pairs: of those, in any order; a pair left out counts as undefined.
         categories: means by category and metric; what is left out is not shown.
         greedy: None if no ensemble was selected.
+        low_accuracy: None if no variant is weaker than the strong ones.
         failures: variants without a result.
         pending: how many variants have neither a result nor a failure yet.
         provenance: what made these numbers, label and value.
@@ -118,6 +135,7 @@ class ReportData:
     pairs: PairColumns
     categories: tuple[CategoryMean, ...]
     greedy: GreedyCurve | None
+    low_accuracy: LowAccuracy | None
     failures: tuple[FailureRow, ...]
     pending: int
     provenance: tuple[tuple[str, str], ...]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from overlap_analysis import figures
+from overlap_analysis import figures, selection_figures
 from overlap_analysis.categories import SHOWN_CATEGORIES, CategoryMean
 from overlap_analysis.report import numbers
-from overlap_analysis.report.data import GreedyCurve, ReportData
+from overlap_analysis.report.data import GreedyCurve, LowAccuracy, ReportData
 from overlap_analysis.report.summary import best_pairs, greedy_choice, headlines, summarize
 
 _TOP_PAIRS = 10
@@ -32,6 +32,7 @@ class _Pictures:
     correlation: _Picture | None
     improvement: _Picture | None
     greedy: _Picture | None
+    low_accuracy: _Picture | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +111,7 @@ def _pictures(data: ReportData) -> _Pictures:
         correlation=_correlation(data) if has_phi else None,
         improvement=_improvement(data) if has_improvement else None,
         greedy=_greedy(data.greedy) if data.greedy else None,
+        low_accuracy=_low_accuracy(data.low_accuracy) if data.low_accuracy else None,
     )
 
 
@@ -160,13 +162,24 @@ def _greedy(curve: GreedyCurve) -> _Picture:
     ends = (curve.evaluation_accuracy, curve.evaluation_low, curve.evaluation_high)
     first, last = numbers.percent(ends[0][0]), numbers.percent(ends[0][-1])
     return _picture(
-        figures.greedy_curve(
+        selection_figures.greedy_curve(
             curve.selection_accuracy,
             np.stack(ends, axis=1),
             best_single=curve.best_single_accuracy,
             all_members=curve.all_members_accuracy,
         ),
         f"Lines over {numbers.count(len(curve.variants), 'step')}: held-out accuracy from {first} to {last}.",
+    )
+
+
+def _low_accuracy(found: LowAccuracy) -> _Picture:
+    ends = [
+        f"{path.start} from {numbers.percent(path.accuracy_S3[0, 0])} to {numbers.percent(path.accuracy_S3[-1, 0])}"
+        for path in found.paths
+    ]
+    return _picture(
+        selection_figures.low_accuracy_curves(found.paths, best_added=found.best_added),
+        f"Lines of held-out accuracy over added models: {numbers.listed(ends)}.",
     )
 
 

@@ -13,7 +13,8 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from overlap_analysis.categories import CATEGORIES, SHOWN_CATEGORIES
-from overlap_analysis.figures import linear_fit, short_name
+from overlap_analysis.drawing import short_name
+from overlap_analysis.figures import linear_fit
 from overlap_analysis.report.data import GreedyCurve, PairColumns, ReportData
 from overlap_analysis.report.numbers import count, decimal, interval, listed, percent, points
 from overlap_analysis.uncertainty import wilson_interval

@@ -6,26 +6,31 @@ U undecided, C classes.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from overlap.score_files import Chunk, Scale, ScoreFiles, Tops, WholeRows, contenders, read_tops, votes
+from overlap.score_files import (
+    Chunk,
+    Scale,
+    ScoreFiles,
+    StoredScores,
+    Tops,
+    WholeRows,
+    contenders,
+    read_tops,
+    votes,
+)
 from overlap.store import Objects
 from overlap_analysis import (
     Contenders,
     EnsembleSums,
     Rule,
-    Undecided,
-    mean_is_right,
+    decide,
     merge_sums,
     settle,
     sum_ensembles,
 )
-
-DENSE_BYTES = 256 * 2**20
-_Rows = Callable[[int, NDArray[np.int64]], NDArray[np.int32]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +136,9 @@ class _Counted:
     def sums(self, rows_N: NDArray[np.int64]) -> EnsembleSums:
         """The sums of some rows of the chunk."""
         work, labels_N = self.work, self.labels_N[rows_N]
+        some = _some(self.contenders, rows_N)
         sums, undecided = sum_ensembles(
-            _some(self.contenders, rows_N),
+            some,
             labels_N,
             self.method.rule,
             rows_R=work.rows_R,
@@ -141,41 +147,10 @@ class _Counted:
         )
         if not len(undecided.n):
             return sums
-        return settle(sums, undecided, decide(undecided, labels_N, work.files.classes, self._dense(rows_N)))
-
-    def _dense(self, rows_N: NDArray[np.int64]) -> _Rows:
         scale = self.method.scale
         assert scale is not None, "votes leave nothing undecided"
-
-        def read(v: int, rows_U: NDArray[np.int64]) -> NDArray[np.int32]:
-            return self.whole.scores(v, rows_N[rows_U], scale)
-
-        return read
-
-
-def decide(undecided: Undecided, labels_N: NDArray[np.int32], classes: int, read: _Rows) -> NDArray[np.bool_]:
-    """(U,) whether the ensembles of undecided pairs and examples are right.
-
-    Args:
-        undecided: of the rows of a chunk.
-        labels_N: of these rows.
-        classes: C.
-        read: gives the (U, C) scores of a variant in some rows.
-    """
-    right_U = np.empty(len(undecided.n), np.bool_)
-    order_U = np.argsort(undecided.n, kind="stable")
-    examples = max(1, DENSE_BYTES // (4 * classes * (1 + int(max(undecided.a.max(), undecided.b.max())))))
-    edges = np.searchsorted(undecided.n[order_U], np.arange(0, len(labels_N), examples))
-    for some in np.split(order_U, edges[1:]):
-        a, b, n = undecided.a[some], undecided.b[some], undecided.n[some].astype(np.int64)
-        needed, places = np.unique(np.concatenate([a, b]) * len(labels_N) + np.tile(n, 2), return_inverse=True)
-        variants = needed // len(labels_N)
-        dense = np.empty((len(needed), classes), np.int32)
-        edges_V = [*np.flatnonzero(np.diff(variants, prepend=-1)).tolist(), len(needed)]
-        for start, stop in pairwise(edges_V):
-            dense[start:stop] = read(int(variants[start]), needed[start:stop] % len(labels_N))
-        right_U[some] = mean_is_right(dense[places[: len(a)]], dense[places[len(a) :]], labels_N[n])
-    return right_U
+        scores = StoredScores(self.whole, scale, rows_N)
+        return settle(sums, undecided, decide(undecided, some, labels_N, scores))
 
 
 def _some(contenders: Contenders, rows_N: NDArray[np.int64]) -> Contenders:

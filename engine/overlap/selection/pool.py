@@ -82,7 +82,8 @@ class Pool:
         """Begins a path on some examples, among some candidates."""
         weights_N = weights_of(metric, self.outcomes.labels_N, chosen_N)
         if metric is Metric.NLL:
-            return LogLoss(self._label_scores(), weights_N, candidates)
+            everyone = np.arange(len(self.outcomes.variants))
+            return LogLoss(_label_scores(self.blocks(1), everyone), weights_N, candidates)
         if metric is Metric.BRIER:
             return BrierScore(self._brier_sums(weights_N), candidates)
         blocks = self.blocks(metric.beats)
@@ -97,11 +98,11 @@ class Pool:
 
     def tie_loss(self, chosen_N: NDArray[np.bool_]) -> Callable[[Sequence[int], Sequence[int]], NDArray[np.float64]]:
         """The log loss of an ensemble with each of some candidates, on some examples."""
-        label_VN, weights_N = self._label_scores(), chosen_N.astype(np.int64)
+        blocks, weights_N = self.blocks(1), chosen_N.astype(np.int64)
 
         def losses(members: Sequence[int], candidates: Sequence[int]) -> NDArray[np.float64]:
             variants = [*members, *candidates]
-            loss = LogLoss(label_VN[variants], weights_N)
+            loss = LogLoss(_label_scores(blocks, variants), weights_N)
             for place in range(len(members)):
                 loss.add(place)
             return loss.losses(np.arange(len(members), len(variants)))
@@ -143,10 +144,6 @@ class Pool:
             least = most = int(prefix_counts(blocks, parts, everyone)[-1])
         return least, most
 
-    def _label_scores(self) -> NDArray[np.int32]:
-        """(V, N) scores of the labels."""
-        return np.concatenate([block.threats.label_VN for block in self.blocks(1)], axis=1)
-
     def _brier_sums(self, weights_N: NDArray[np.int64]) -> BrierSums:
         outcomes, variants = self.outcomes, len(self.outcomes.variants)
         work = BrierWork(
@@ -163,6 +160,11 @@ class Pool:
     def _parts(self, blocks: Sequence[ScoredBlock], values_N: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         sizes = [len(block.threats.labels_N) for block in blocks]
         return np.split(values_N, np.cumsum(sizes)[:-1])
+
+
+def _label_scores(blocks: Sequence[ScoredBlock], variants: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int32]:
+    """(V, N) some variants' scores of the labels of all examples."""
+    return np.concatenate([block.threats.label_VN[variants] for block in blocks], axis=1)
 
 
 def _brier_chunk(chunk: Chunk, work: BrierWork) -> BrierSums:

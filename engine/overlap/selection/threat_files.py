@@ -18,6 +18,7 @@ from overlap.score_files import (
     Chunk,
     Scale,
     ScoreFiles,
+    StoredScores,
     WholeRows,
     contenders,
     plan_chunks,
@@ -41,21 +42,6 @@ class ThreatWork:
     scale: Scale
     beats: int
     threads: int
-
-
-class StoredScores:
-    """Scores of all classes on the examples of a chunk, read variant by variant when they are needed."""
-
-    def __init__(self, whole: WholeRows, scale: Scale) -> None:
-        self.whole, self.scale = whole, scale
-
-    def at(self, variant: int, example_U: NDArray[np.int64], class_U: NDArray[np.integer]) -> NDArray[np.int32]:
-        """(U,) scores of single classes."""
-        return self.whole.scores_at(variant, example_U, class_U, self.scale)
-
-    def rows(self, variant: int, example_U: NDArray[np.int64]) -> NDArray[np.int32]:
-        """(U, C) scores of all classes."""
-        return self.whole.scores(variant, example_U, self.scale)
 
 
 def threat_blocks(
@@ -107,7 +93,10 @@ def threat_blocks(
 
             store.write_analysis_parts(outcomes.dataset, table, frames(), keys)
     return [
-        ScoredBlock(threats=threats, scores=StoredScores(WholeRows(files, chunk, objects()), scale))
+        ScoredBlock(
+            threats=threats,
+            scores=StoredScores(WholeRows(files, chunk, objects()), scale, np.arange(chunk.stop - chunk.start)),
+        )
         for chunk, threats in found
     ]
 

@@ -1,10 +1,12 @@
 """`overlap analyze` on large stores that are written first: seconds and peak memory of the whole command.
 
-    python tests/benchmarks/stored_pairs.py pairs     --variants 10000 --examples 50000
-    python tests/benchmarks/stored_pairs.py ensembles --variants 1000 --examples 5000 --classes 1000
+    python tests/benchmarks/stored.py pairs     --variants 10000 --examples 50000
+    python tests/benchmarks/stored.py ensembles --variants 1000 --examples 5000 --classes 1000
+    python tests/benchmarks/stored.py greedy    --variants 300 --examples 10000 --classes 1000
 
 `pairs` writes predictions alone, as `overlap predictions import` does, and makes joint counts and all metrics of
-every pair. `ensembles` writes logits and counts every two-model ensemble by the rule given. Nothing is asserted.
+every pair. `ensembles` writes logits and counts every two-model ensemble by the rule given. `greedy` selects from
+them, twice: with nothing known, and with the threats that the store keeps then. Nothing is asserted.
 """
 
 import argparse
@@ -33,7 +35,7 @@ CONFUSABLE = 3
 def main() -> None:
     """Writes a store, runs the command, prints what it took."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["pairs", "ensembles"])
+    parser.add_argument("what", choices=["pairs", "ensembles", "greedy"])
     parser.add_argument("--variants", type=int, default=10_000)
     parser.add_argument("--examples", type=int, default=50_000)
     parser.add_argument("--classes", type=int, default=1000)
@@ -53,17 +55,36 @@ def main() -> None:
         write(folder, given.variants, given.examples, given.classes)
         size = sum(file.stat().st_size for file in folder.rglob("*.parquet"))
         print(f"written in {time.monotonic() - began:.0f} s: {size / 1e9:.2f} GB", flush=True)
-        command = [sys.executable, "-m", "overlap", "analyze", given.what, str(folder), "--memory", given.memory]
-        command += ["--rule", given.rule] if given.what == "ensembles" else []
-        began = time.monotonic()
-        subprocess.run([*command, "--explain"], check=True)
-        seconds = time.monotonic() - began
-        peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        dense = sum(file.stat().st_size for file in (folder / "logits").rglob("*.parquet"))
+        options = ["--memory", given.memory, "--explain"]
+        if given.what == "greedy":
+            for known in ("nothing known", "threats known"):
+                seconds, peak, read = run_command("greedy", folder, options)
+                print(f"{known}: {seconds:.1f} s, at most {peak:.2f} GiB, {read / 1e9:.2f} GB read", end="")
+                print(f", {read / dense:.1%} of the logits", flush=True)
+            return
+        options += ["--rule", given.rule] if given.what == "ensembles" else []
+        seconds, peak, _ = run_command(given.what, folder, options)
         pairs = given.variants * (given.variants - 1) // 2
         print(f"{pairs:,} pairs, {given.examples:,} examples: {seconds:.1f} s in all, at most {peak:.2f} GiB")
         print(f"{1e9 * seconds / pairs / given.examples:.4f} ns a pair and example")
         size = sum(file.stat().st_size for file in (folder / "analysis").rglob("*.parquet"))
         print(f"tables of {size / 1e9:.2f} GB")
+
+
+def run_command(what: str, folder: Path, options: list[str]) -> tuple[float, float, int]:
+    """Seconds, most GiB so far, and bytes read by `overlap analyze`."""
+    code = (
+        "import sys; from overlap.cli import run; code = run(sys.argv[2:]); "
+        "open(sys.argv[1], 'w').write(open('/proc/self/io').readline()); sys.exit(code)"
+    )
+    counted = folder.with_suffix(".io")
+    command = [sys.executable, "-c", code, str(counted), "analyze", what, str(folder), *options]
+    began = time.monotonic()
+    subprocess.run(command, check=True)
+    seconds = time.monotonic() - began
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+    return seconds, peak, int(counted.read_text().split()[1])
 
 
 def write_predictions(folder: Path, variants: int, examples: int, classes: int) -> None:
