@@ -104,10 +104,12 @@ def new_axes(figure: Figure, left: float, bottom: float, width: float, height: f
     return figure.add_axes((left / WIDTH, bottom / total, width / WIDTH, height / total))
 
 
-def legend(figure: Figure, handles: Sequence[Line2D], *, left: float = -0.05, below: float = 0.55) -> None:
-    """A legend in rows of five, at a place in inches from the upper left corner."""
+def legend(
+    figure: Figure, handles: Sequence[Line2D], *, left: float = -0.05, below: float = 0.55, columns: int = 5
+) -> None:
+    """A legend in rows, at a place in inches from the upper left corner."""
     corner = (left / WIDTH, 1 - below / figure.get_figheight())
-    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=corner, ncols=5)
+    figure.legend(handles=handles, loc="upper left", bbox_to_anchor=corner, ncols=columns)
 
 
 def dot(color: str, label: str) -> Line2D:

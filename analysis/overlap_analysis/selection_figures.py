@@ -89,18 +89,20 @@ def low_accuracy_curves(
         image_format: of the bytes.
     """
     with style():
-        figure = new_figure(5.2, "Weaker models added to strong ones", "solid: held out; dotted: chosen on the result")
+        subtitle = "solid: held out, with the last 95 % interval; dotted: chosen on the examples it is shown on"
+        figure = new_figure(5.4, "Accuracy of strong variants with weaker ones", subtitle)
         axes = new_axes(figure, 0.8, 0.6, WIDTH - 1.0, 3.35)
         handles = []
         for path, color in zip(paths, GROUP_COLORS * len(paths), strict=False):
             value, low, high = 100 * path.accuracy_S3.T
             added = np.arange(len(value))
-            axes.fill_between(added, low, high, color=color, alpha=0.1, linewidth=0)
             axes.plot(added, value, "o-", color=color, lw=2, ms=4 if len(added) <= 40 else 0)
             axes.plot(added, 100 * path.reported_S, ":", color=color, lw=1.4)
-            handles.append(dot(color, short_name(path.start, 26)))
+            aside = added[-1] + 0.03 * (1 + len(handles)) * max(1, added[-1]) / 2
+            axes.plot([aside, aside], [low[-1], high[-1]], color=color, lw=2.5, solid_capstyle="butt")
+            handles.append(dot(color, short_name(path.start, 40)))
         line = axes.axhline(100 * best_added, color=INK, linestyle="--", lw=1, label="best weaker model alone")
-        legend(figure, [*handles, line])
+        legend(figure, [*handles, line], columns=2)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.margins(x=0.02)
         axes.set(xlabel="weaker models added (repeats counted)", ylabel="accuracy (%)")
