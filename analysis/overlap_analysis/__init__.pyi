@@ -39,6 +39,7 @@ from .pair_ensembles import (
     EnsembleCounts,
     EnsembleMetrics,
     count_pair_ensembles,
+    counts_of_sums,
     ensemble_counts,
     ensemble_metrics,
     merge_ensemble_counts,
@@ -61,7 +62,7 @@ from .pair_metrics import (
     q_statistic,
 )
 from .pair_regression import Coefficient, PairRegression, pair_design, regress_pairs
-from .pairs import pair_indices
+from .pairs import pair_count, pair_indices
 from .probabilities import calibrated_probabilities, probability_grid
 from .resampling import (
     DEFAULT_BOOTSTRAP,
@@ -140,6 +141,7 @@ __all__ = [
     "count_pair_ensembles",
     "count_pairs",
     "counts_of_rows",
+    "counts_of_sums",
     "decide",
     "difference_interval",
     "dominance",
@@ -173,6 +175,7 @@ __all__ = [
     "negative_log_likelihood",
     "oracle_accuracy",
     "pack_predictions",
+    "pair_count",
     "pair_design",
     "pair_indices",
     "percentile_interval",

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from overlap_analysis.compiled import compiled
 from overlap_analysis.pair_counts import PairCounts
 from overlap_analysis.pair_metrics import PAIR_METRICS
-from overlap_analysis.pairs import pair_indices
+from overlap_analysis.pairs import pair_count, pair_indices
 from overlap_analysis.resampling import (
     DEFAULT_BOOTSTRAP,
     Bootstrap,
@@ -268,7 +268,7 @@ def _check(
 ) -> None:
     if correct_VN.ndim != 2 or correct_VN.size == 0:
         raise ValueError(f"correct: expected (V, N) with variants and examples, got shape {correct_VN.shape}")
-    pairs = len(correct_VN) * (len(correct_VN) - 1) // 2
+    pairs = pair_count(len(correct_VN))
     shapes = {"category": category_P.shape} | ({} if among_P is None else {"among": among_P.shape})
     shapes |= {name: value.shape for name, value in values.items() if not isinstance(value, GroupedValue)}
     for name, shape in shapes.items():

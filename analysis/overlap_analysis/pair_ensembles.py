@@ -20,7 +20,7 @@ from overlap_analysis.ensemble_sums import (
     sum_ensembles,
 )
 from overlap_analysis.member_scores import ArrayScores
-from overlap_analysis.pairs import PairBlock, merge_blocks
+from overlap_analysis.pairs import PairBlock, merge_blocks, pair_count
 from overlap_analysis.probabilities import check_labels
 from overlap_analysis.uncertainty import wilson_interval
 from overlap_analysis.undecided import decide
@@ -99,7 +99,7 @@ def count_pair_ensembles(
         raise ValueError(f"grid: expected (V, N, C), got shape {grid_VNC.shape}")
     variants, examples, classes = grid_VNC.shape
     classes_N = check_labels(labels_N, examples=examples, classes=classes)
-    size = max(LENGTH, _PAIR_EXAMPLES // max(1, variants * (variants - 1) // 2))
+    size = max(LENGTH, _PAIR_EXAMPLES // max(1, pair_count(variants)))
     parts = []
     for start in range(0, max(1, examples), size):
         block_VNC, block_N = grid_VNC[:, start : start + size], classes_N[start : start + size]
@@ -127,19 +127,44 @@ def ensemble_counts(sums: EnsembleSums) -> EnsembleCounts:
         sums_RW[places][order].astype(np.int64)
         for sums_RW in (sums.both_right_RW, sums.right_of_one_RW, sums.right_of_none_RW)
     )
-    a_correct, b_correct = sums.correct_V[a], sums.correct_V[b]
+    return counts_of_sums(a, b, sums.examples, sums.correct_V, both_right=both_right, converted=of_one, rescued=of_none)
+
+
+def counts_of_sums(
+    a: NDArray[np.int32],
+    b: NDArray[np.int32],
+    examples: int,
+    correct_V: NDArray[np.int64],
+    *,
+    both_right: NDArray[np.integer],
+    converted: NDArray[np.integer],
+    rescued: NDArray[np.integer],
+) -> EnsembleCounts:
+    """All counts of some pairs, from how often their ensembles are right by how many of their members are.
+
+    Args:
+        a: (P,) first variants.
+        b: (P,) second variants.
+        examples: N.
+        correct_V: what each variant gets right alone.
+        both_right: (P,) both members are right.
+        converted: (P,) one member is right, and the ensemble is.
+        rescued: (P,) no member is right, but the ensemble is.
+    """
+    both_right, converted, rescued = (sums.astype(np.int64) for sums in (both_right, converted, rescued))
+    a_correct, b_correct = correct_V[a], correct_V[b]
     one_right = a_correct + b_correct - 2 * both_right
     return EnsembleCounts(
         a=a,
         b=b,
-        examples=sums.examples,
+        examples=examples,
         a_correct=a_correct,
         b_correct=b_correct,
-        correct=both_right + of_one + of_none,
+        correct=both_right + converted + rescued,
         one_right=one_right,
-        one_right_converted=of_one,
-        both_wrong=sums.examples - both_right - one_right,
-        both_wrong_rescued=of_none,
+        one_right_converted=converted,
+        both_wrong=examples - one_right - both_right,
+        both_wrong_rescued=rescued,
         both_right=both_right,
         both_right_lost=np.zeros_like(both_right),
     )

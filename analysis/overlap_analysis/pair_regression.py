@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from overlap_analysis.pairs import pair_indices
+from overlap_analysis.pairs import pair_count, pair_indices
 from overlap_analysis.resampling import DEFAULT_BOOTSTRAP, Bootstrap, variant_multiplicities
 from overlap_analysis.uncertainty import percentile_interval
 
@@ -192,7 +192,7 @@ def _check(value_P: NDArray[np.float64], design_PK: NDArray[np.float64], names: 
             f"got {value_P.shape}, {design_PK.shape} and {len(names)} names"
         )
     variants = (1 + math.isqrt(1 + 8 * len(value_P))) // 2
-    if variants * (variants - 1) // 2 != len(value_P):
+    if pair_count(variants) != len(value_P):
         raise ValueError(f"expected all V (V - 1) / 2 pairs of V variants, got {len(value_P)}")
     if not np.isfinite(design_PK).all():
         row, column = np.argwhere(~np.isfinite(design_PK))[0]

@@ -31,6 +31,11 @@ class PairBlock:
 Block = TypeVar("Block", bound=PairBlock)
 
 
+def pair_count(variants: int) -> int:
+    """How many pairs so many variants have."""
+    return variants * (variants - 1) // 2
+
+
 def pair_indices(variants: int, rows: range | None = None) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """First and second variant of every pair, in pair order; of those whose first variant is one of some rows.
 

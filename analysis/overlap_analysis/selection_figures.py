@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
@@ -92,7 +93,7 @@ def low_accuracy_curves(
         subtitle = "solid: held out, with the last 95 % interval; dotted: chosen on the examples it is shown on"
         figure = new_figure(5.4, "Accuracy of strong variants with weaker ones", subtitle)
         axes = new_axes(figure, 0.8, 0.6, WIDTH - 1.0, 3.35)
-        handles = []
+        handles = list[Line2D]()
         for path, color in zip(paths, GROUP_COLORS * len(paths), strict=False):
             value, low, high = 100 * path.accuracy_S3.T
             added = np.arange(len(value))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from overlap_analysis.categories import CATEGORIES
 from overlap_analysis.compiled import compiled
-from overlap_analysis.pairs import pair_indices
+from overlap_analysis.pairs import pair_count, pair_indices
 
 _K = len(CATEGORIES)
 
@@ -101,7 +101,7 @@ def _category_matrix(value_P: NDArray[np.float64], category_P: NDArray[np.int8],
     if value_P.ndim != 1 or category_P.shape != value_P.shape:
         raise ValueError(f"expected values (P,) and categories (P,), got {value_P.shape} and {category_P.shape}")
     variants = (1 + math.isqrt(1 + 8 * len(value_P))) // 2
-    if variants * (variants - 1) // 2 != len(value_P):
+    if pair_count(variants) != len(value_P):
         raise ValueError(f"expected all V (V - 1) / 2 pairs of V variants, got {len(value_P)}")
     bad = (category_P < -1) | (category_P >= len(CATEGORIES))
     if bad.any():

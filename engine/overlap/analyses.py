@@ -34,6 +34,7 @@ from overlap_analysis import (
     Rule,
     group_count,
     pack_predictions,
+    pair_count,
 )
 
 ROWS_HELD = 2_000_000  # of a table; larger ones are written and not kept in memory
@@ -307,7 +308,7 @@ def _notes(outcomes: Outcomes) -> list[str]:
 
 
 def _pairs(outcomes: Outcomes) -> int:
-    return len(outcomes.variants) * (len(outcomes.variants) - 1) // 2
+    return pair_count(len(outcomes.variants))
 
 
 def _choice(outcomes: Outcomes, kinds: Collection[Kind], options: Options) -> Choice:

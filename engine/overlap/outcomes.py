@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from overlap.errors import ArgumentError, CorruptFileError
 from overlap.store import LockFile, Outputs, Store
+from overlap.store.addresses import reading_threads
 from overlap.variants import Variant
 
-_THREADS_ON_A_NETWORK = 16
 _EXAMPLE_HASHES = ("example_order_sha256", "labels_sha256")
 
 
@@ -73,7 +73,7 @@ def read_outcomes(store: Store, lock: LockFile, dataset: str) -> Outcomes:
     def read(row: int) -> _Facts:
         return _read_result(store, files[row], keys[present[row].name], first, predictions_VN[row])
 
-    threads = _THREADS_ON_A_NETWORK if "://" in store.objects.url else len(os.sched_getaffinity(0))
+    threads = reading_threads(store.objects.url, cores=len(os.sched_getaffinity(0)))
     with ThreadPoolExecutor(threads) as pool:
         facts = list(pool.map(read, range(len(files))))
     return Outcomes(

@@ -12,7 +12,7 @@ from overlap.pairwise.pair_rows import labels_of
 from overlap.standing import JobState, Status, choose_dataset, status
 from overlap.store import LockFile, Store
 from overlap.variants import Category
-from overlap_analysis import CategoryMean, pair_indices
+from overlap_analysis import CategoryMean, pair_count, pair_indices
 from overlap_analysis.report import (
     AdditionPath,
     FailureRow,
@@ -56,7 +56,7 @@ def _is_current(store: Store, lock: LockFile, dataset: str) -> bool:
     if set(variants["key"]) != expected:
         return False
     pairs = store.read_analysis(dataset, "pairs", columns=["category"])
-    if pairs is None or pairs.height != variants.height * (variants.height - 1) // 2:
+    if pairs is None or pairs.height != pair_count(variants.height):
         return False
     known = {variant.name: variant for variant in lock.variants}  # of imported variants more may be known by now
     labels = labels_of([known[name] for name in variants["name"]])

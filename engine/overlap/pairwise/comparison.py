@@ -31,6 +31,7 @@ from overlap_analysis import (
     ensemble_metrics,
     group_sums,
     matched_pairs,
+    pair_count,
     pair_design,
     pair_indices,
     regress_pairs,
@@ -44,7 +45,7 @@ _RESAMPLED_PAIRS = 5e8
 
 def bootstrap_of(variants: int) -> Bootstrap:
     """How category means are resampled: 1000 times, less often where there are over half a million pairs."""
-    pairs = max(variants * (variants - 1) // 2, 1)
+    pairs = max(pair_count(variants), 1)
     resamples = int(np.clip(_RESAMPLED_PAIRS / pairs, 50, DEFAULT_BOOTSTRAP.resamples))
     return replace(DEFAULT_BOOTSTRAP, resamples=resamples)
 

@@ -15,6 +15,7 @@ from overlap.pairwise.ensemble_rows import GROUPED, Request, members_of
 from overlap.pairwise.ensemble_sums import Method
 from overlap.pairwise.growth import Column, Known, known_columns, nothing_known
 from overlap.store import Store
+from overlap_analysis import pair_count
 
 GROUPS_TABLE = "ensemble_groups"
 
@@ -23,7 +24,7 @@ def known_pairs(store: Store, outcomes: Outcomes) -> Known:
     """The joint outcomes of the variants that are still the same."""
     keys = store.analysis_keys(outcomes.dataset, "pairs")
     frame = store.read_analysis(outcomes.dataset, "pairs", columns=[*pair_rows.KEPT]) if keys else None
-    if frame is None or frame.height != _pairs(len(keys)):
+    if frame is None or frame.height != pair_count(len(keys)):
         return nothing_known(len(outcomes.keys))
     return known_columns(outcomes.keys, list(keys.values()), _columns(frame, pair_rows.KEPT), np.empty(0, np.int64))
 
@@ -46,7 +47,7 @@ def _known(
     if own.is_empty():
         return None
     names = [own["a"][0], *own["b"][: _members(own.height) - 1]]
-    if own.height != _pairs(len(names)):
+    if own.height != pair_count(len(names)):
         return None
     columns = _columns(own, ensemble_rows.KEPT)
     if method == request.grouped:
@@ -66,15 +67,11 @@ def _known_groups(store: Store, dataset: str, keys: Mapping[str, str], groups: i
         return None
     frame = store.read_analysis(dataset, GROUPS_TABLE)
     columns = None if frame is None else frame[GROUPED].to_numpy()
-    return columns if columns is not None and columns.shape == (_pairs(len(keys)), groups) else None
+    return columns if columns is not None and columns.shape == (pair_count(len(keys)), groups) else None
 
 
 def _columns(frame: pl.DataFrame, names: Sequence[str]) -> dict[str, Column]:
     return {name: frame[name].to_numpy().astype(np.int32) for name in names}
-
-
-def _pairs(variants: int) -> int:
-    return variants * (variants - 1) // 2
 
 
 def _members(pairs: int) -> int:

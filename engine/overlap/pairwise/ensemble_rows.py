@@ -21,6 +21,7 @@ from overlap.tasks import Tasks
 from overlap_analysis import (
     EnsembleCounts,
     EnsembleMetrics,
+    counts_of_sums,
     ensemble_counts,
     ensemble_metrics,
     pair_indices,
@@ -169,23 +170,8 @@ def _counts(
     correct_S: NDArray[np.int64],
     columns: Mapping[str, Column],
 ) -> EnsembleCounts:
-    both_right, converted, rescued = (columns[name].astype(np.int64) for name in KEPT)
-    a_correct, b_correct = correct_S[a_P], correct_S[b_P]
-    one_right = a_correct + b_correct - 2 * both_right
-    return EnsembleCounts(
-        a=a_P,
-        b=b_P,
-        examples=examples,
-        a_correct=a_correct,
-        b_correct=b_correct,
-        correct=both_right + converted + rescued,
-        one_right=one_right,
-        one_right_converted=converted,
-        both_wrong=examples - one_right - both_right,
-        both_wrong_rescued=rescued,
-        both_right=both_right,
-        both_right_lost=np.zeros_like(both_right),
-    )
+    both_right, converted, rescued = (columns[name] for name in KEPT)
+    return counts_of_sums(a_P, b_P, examples, correct_S, both_right=both_right, converted=converted, rescued=rescued)
 
 
 def _group_columns(part: MethodSums, groups: int) -> Column:

@@ -19,6 +19,7 @@ from overlap_analysis import (
     GRID,
     SoftSums,
     merge_soft_sums,
+    pair_count,
     pair_indices,
     soft_intervals,
     soft_metrics,
@@ -31,7 +32,7 @@ _BYTES_A_CLASS = 32  # of a variant and an example, while probabilities are comp
 
 def groups_of(variants: int, examples: int) -> int:
     """In how many groups examples are resampled: as elsewhere, fewer where their sums would take too much memory."""
-    pairs = max(variants * (variants - 1) // 2, 1)
+    pairs = max(pair_count(variants), 1)
     return int(np.clip(SUMS_BYTES // (24 * pairs), 2, min(DEFAULT_BOOTSTRAP.groups, examples)))
 
 

@@ -9,6 +9,7 @@ from overlap.store.local import LOCK_NAME, LocalObjects
 from overlap.store.objects import Objects
 from overlap.store.store import LOCK, SWEEP
 
+_THREADS_ON_A_NETWORK = 16
 SUPPORTED = "a folder, s3://bucket/prefix or gs://bucket/prefix"
 CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or the machine's role",
@@ -30,6 +31,11 @@ class BucketAddress:
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def reading_threads(url: str, *, cores: int) -> int:
+    """How many files to read at once: on a network they wait for each other, on a disk for cores."""
+    return _THREADS_ON_A_NETWORK if "://" in url else cores
 
 
 def open_objects(url: str, *, patience_s: float | None = None) -> Objects:

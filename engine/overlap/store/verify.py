@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from overlap.errors import CorruptFileError, StoreMismatchError
+from overlap.store.addresses import reading_threads
 from overlap.store.objects import MissingObjectError
 from overlap.store.rows import Outputs
 from overlap.store.schema import read_table, stored_problems
@@ -21,7 +22,6 @@ RESULTS, LOGITS, WEIGHTS = "results", "logits", "weights"
 EVERYTHING = (RESULTS, LOGITS, WEIGHTS)
 STAMPS = ".stamps.json"
 _SUSPICIOUS = "damaged"
-_THREADS_ON_A_NETWORK = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +86,7 @@ def remember_sound(store: Store) -> None:
 
 def _read_all(store: Store, names: list[str], *, whole: Iterable[str]) -> list[Damage]:
     read_whole = frozenset(whole)
-    threads = _THREADS_ON_A_NETWORK if "://" in store.objects.url else 1
+    threads = reading_threads(store.objects.url, cores=1)
     with ThreadPoolExecutor(threads) as pool:
         found = pool.map(lambda name: _read_one(store, name, whole=name in read_whole), names)
         return [damage for one in found for damage in one]
