@@ -5,7 +5,7 @@ UV := $(VENV)/bin/uv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test simulate chaos check s3-ceph bench bench-pairs bench-zoo clean
+.PHONY: help demo test simulate chaos check s3-ceph bench bench-pairs bench-greedy bench-zoo clean
 
 help:  ## list the targets
 	@grep -E '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -52,6 +52,9 @@ bench: $(VENV)/.installed  ## measure what the engine costs, beside Ray Tune
 bench-pairs: $(VENV)/.installed  ## measure joint outcomes and two-model ensembles of all pairs, beside their peers
 	$(BIN)/python tests/benchmarks/pair_counts.py
 	$(BIN)/python tests/benchmarks/pair_ensembles.py
+
+bench-greedy: $(VENV)/.installed  ## measure greedy selection, beside AutoGluon's and NumPy's
+	$(BIN)/python tests/benchmarks/greedy.py
 
 bench-zoo: $(VENV)/.installed  ## measure twenty timm models over 2,000 JPEGs, beside timm's own loop: half an hour
 	$(BIN)/python tests/benchmarks/zoo.py

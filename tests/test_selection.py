@@ -176,6 +176,9 @@ def test_folds_and_bags_tell_how_far_a_selection_can_be_trusted(tmp_path):
     assert folds["selection_accuracy"].mean() > folds["held_out_accuracy"].mean()
     assert tables["greedy_bags"]["weight"].sum() == pytest.approx(1)
     assert tables["greedy_references"]["reference"].to_list()[-1] == "bagged"
+    assert store.read_analysis("photos", "greedy_folds") is not None
+    select(store)
+    assert store.read_analysis("photos", "greedy_folds") is None, "it would speak of another selection"
 
 
 def test_variants_of_which_only_the_top_classes_are_known_may_join(tmp_path):

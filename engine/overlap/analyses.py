@@ -24,7 +24,7 @@ from overlap.score_files import Scale, score_files
 from overlap.selection.low_accuracy import first_additions, low_accuracy_table
 from overlap.selection.pool import Pool
 from overlap.selection.search import DEFAULT_SEARCH, Search
-from overlap.selection.tables import greedy_tables
+from overlap.selection.tables import GREEDY_TABLES, greedy_tables
 from overlap.standing import choose_dataset
 from overlap.store import Objects, Outputs, Store, open_objects
 from overlap.tasks import LocalTasks, Tasks
@@ -192,6 +192,14 @@ class _Made:
         if self.rows[name] <= ROWS_HELD:
             self.tables[name] = pl.concat(kept)
 
+    def add_all(self, found: Mapping[str, pl.DataFrame], *, instead_of: Collection[str]) -> None:
+        """Writes whole tables, and removes those of an earlier analysis that are not made this time."""
+        for name in instead_of:
+            if name in found:
+                self.add(name, [found[name]])
+            else:
+                self.store.drop_analysis(self.dataset, name)
+
 
 def _request(outcomes: Outcomes, kinds: Collection[Kind], options: Options) -> Request:
     """What to count of two-model ensembles; for the categories, at least the mean of probabilities."""
@@ -282,15 +290,13 @@ def _add_greedy(made: _Made, outcomes: Outcomes, kinds: Collection[Kind], option
         memory_bytes=options.memory_bytes,
     )
     if Kind.GREEDY in kinds:
-        for name, table in greedy_tables(pool, options.search).items():
-            made.add(name, [table])
+        made.add_all(greedy_tables(pool, options.search), instead_of=GREEDY_TABLES)
     if Kind.LOW_ACCURACY in kinds:
         added = low_accuracy_table(pool, options.search)
         if added is None:
             made.notes.append("no low-accuracy experiment: no variant is weaker than the strong ones")
-        else:
-            made.add("low_accuracy", [added])
-            made.add("low_accuracy_first", [first_additions(added)])
+        found = {} if added is None else {"low_accuracy": added, "low_accuracy_first": first_additions(added)}
+        made.add_all(found, instead_of=("low_accuracy", "low_accuracy_first"))
 
 
 def _notes(outcomes: Outcomes) -> list[str]:

@@ -116,7 +116,7 @@ def _columns(pairs: list[str]) -> dict[str, str]:
 
 _MEANS = {
     "logits": "all outputs: everything but calibration",
-    "top": "the most probable classes: pairs, votes; ensembles take the others as 0; no NLL, no greedy selection",
+    "top": "the most probable classes: pairs, votes; ensembles and greedy selection take the others as 0; no NLL",
     "prediction": "one class an example: pairs and votes; no NLL, no mean of probabilities, no greedy selection",
 }
 

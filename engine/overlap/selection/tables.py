@@ -25,6 +25,7 @@ from overlap_analysis import (
     wilson_interval,
 )
 
+GREEDY_TABLES = ("greedy", "greedy_references", "greedy_folds", "greedy_bags")
 _FOLD_STREAM = 0x464F4C4453  # keeps folds independent of the selection from the same seed
 
 

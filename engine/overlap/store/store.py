@@ -262,6 +262,10 @@ class Store:
         except MissingObjectError:
             return {}
 
+    def drop_analysis(self, dataset: str, table: str) -> None:
+        """Removes an analysis table that would speak of another analysis than those beside it."""
+        self.objects.delete(f"analysis/{dataset}/{table}.parquet")
+
     # --- any object
 
     def put_aside(self, name: str) -> bool:
