@@ -89,9 +89,9 @@ def test_growth_gives_the_tables_of_a_fresh_analysis_and_counts_new_rows_only(tm
     fill(grown, logits[:kept], shared[0])
     overlap.analyze(grown, kinds=PAIRWISE)
     rows = []
-    original = ensemble_sums.sum_chunk
+    original = ensemble_sums.sum_chunks
     monkeypatch.setattr(
-        "overlap.pairwise.ensemble_rows.sum_chunk",
+        "overlap.pairwise.ensemble_rows.sum_chunks",
         lambda chunk, work: rows.append(work.rows_R.tolist()) or original(chunk, work),
     )
     order = [9, *range(kept), *range(kept, 9)]  # a new variant before the known ones

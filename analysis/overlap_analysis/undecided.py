@@ -7,6 +7,7 @@ A class that one member keeps and the other does not is looked up in the other, 
 a class that neither keeps could win are all classes compared.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -22,7 +23,12 @@ _DENSE_BYTES = 256 * 2**20
 
 
 def decide(
-    undecided: Undecided, contenders: Contenders, labels_N: NDArray[np.integer], scores: MemberScores
+    undecided: Undecided,
+    contenders: Contenders,
+    labels_N: NDArray[np.integer],
+    scores: MemberScores,
+    *,
+    threads: int = 1,
 ) -> NDArray[np.bool_]:
     """(U,) whether the ensembles are right.
 
@@ -31,12 +37,14 @@ def decide(
         contenders: it was given.
         labels_N: true classes.
         scores: of the same grid, for any class of any of these examples.
+        threads: that ask for scores, each of another variant.
     """
     right_U = np.ones(len(undecided.n), np.bool_)
-    for start in range(0, len(right_U), _AT_ONCE):
-        some = slice(start, start + _AT_ONCE)
-        members_3 = (undecided.a[some], undecided.b[some], undecided.n[some])
-        right_U[some] = _decide_some(members_3, contenders, labels_N.astype(np.int64), scores)
+    with ThreadPoolExecutor(threads) as pool:
+        for start in range(0, len(right_U), _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            members = (undecided.a[some], undecided.b[some], undecided.n[some])
+            right_U[some] = _decide_some(members, contenders, labels_N.astype(np.int64), scores, pool)
     return right_U
 
 
@@ -44,26 +52,40 @@ _Members = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]
 
 
 def _decide_some(
-    members: _Members, contenders: Contenders, labels_N: NDArray[np.int64], scores: MemberScores
+    members: _Members,
+    contenders: Contenders,
+    labels_N: NDArray[np.int64],
+    scores: MemberScores,
+    pool: ThreadPoolExecutor,
 ) -> NDArray[np.bool_]:
     lists = (contenders.label_VN, contenders.score_VNK, contenders.class_VNK, contenders.rest_VN)
     whole_U = np.zeros(len(members[2]), np.bool_)
     lookups_L5 = _lookups(members, lists, labels_N, whole_U)
     right_U = np.ones(len(whole_U), np.bool_)
     lookups_L5 = lookups_L5[np.argsort(lookups_L5[:, 0], kind="stable")]
-    for start, stop in pairwise(_edges(lookups_L5[:, 0])):
+
+    def beaten(start: int, stop: int) -> NDArray[np.int64]:
         variant, n, j, limit, u = lookups_L5[start:stop].T
-        beaten = scores.at(int(variant[0]), n, j) > limit
-        right_U[u[beaten]] = False
+        lost_U: NDArray[np.int64] = u[scores.at(int(variant[0]), n, j) > limit]
+        return lost_U
+
+    edges = _edges(lookups_L5[:, 0])
+    for lost_U in pool.map(beaten, edges[:-1], edges[1:]):
+        right_U[lost_U] = False
     open_U = np.flatnonzero(whole_U & right_U)
     if len(open_U):
         a, b, n = (member[open_U].astype(np.int64) for member in members)
-        right_U[open_U] = _compare_all(a, b, n, labels_N, scores)
+        right_U[open_U] = _compare_all(a, b, n, labels_N, scores, pool)
     return right_U
 
 
 def _compare_all(
-    a: NDArray[np.int64], b: NDArray[np.int64], n: NDArray[np.int64], labels_N: NDArray[np.int64], scores: MemberScores
+    a: NDArray[np.int64],
+    b: NDArray[np.int64],
+    n: NDArray[np.int64],
+    labels_N: NDArray[np.int64],
+    scores: MemberScores,
+    pool: ThreadPoolExecutor,
 ) -> NDArray[np.bool_]:
     """Whether ensembles are right, by all classes; each row of scores is asked for once, some examples at a time."""
     right_U = np.empty(len(n), np.bool_)
@@ -75,9 +97,9 @@ def _compare_all(
         keys = np.concatenate([a[some], b[some]]) * len(labels_N) + np.tile(n[some], 2)
         needed, places = np.unique(keys, return_inverse=True)
         variants, examples = np.divmod(needed, len(labels_N))
-        rows = np.empty((len(needed), classes), np.int32)
-        for first, stop in pairwise(_edges(variants)):
-            rows[first:stop] = scores.rows(int(variants[first]), examples[first:stop])
+        edges = _edges(variants)
+        asked = [(int(variants[first]), examples[first:stop]) for first, stop in pairwise(edges)]
+        rows = np.concatenate(list(pool.map(lambda one: scores.rows(*one), asked)))
         right_U[some] = mean_is_right(rows[places[: len(some)]], rows[places[len(some) :]], labels_N[n[some]])
     return right_U
 

@@ -93,6 +93,19 @@ def plan_chunks(examples: int, *, bytes_an_example: float, memory_bytes: float) 
     return chunks
 
 
+def in_units(chunks: Sequence[Chunk], *, bytes_an_example: float, memory_bytes: float) -> list[tuple[Chunk, ...]]:
+    """Neighbors of one row group that share what is read of it, as long as that takes about this much memory."""
+    units: list[tuple[Chunk, ...]] = []
+    for chunk in chunks:
+        last = units[-1] if units else ()
+        fits = last and (chunk.stop - last[0].start) * bytes_an_example <= memory_bytes
+        if fits and last[0].group == chunk.group:
+            units[-1] = (*last, chunk)
+        else:
+            units.append((chunk,))
+    return units
+
+
 def read_tops(files: ScoreFiles, chunk: Chunk, objects: Objects, *, threads: int) -> list[Tops]:
     """Reads the columns of a chunk from every result."""
     store = Store(objects)
@@ -161,7 +174,7 @@ class WholeRows:
     def __init__(self, files: ScoreFiles, chunk: Chunk, objects: Objects) -> None:
         self.files, self.chunk, self.store = files, chunk, Store(objects)
         self.known: dict[int, _Rows] = {}
-        self.lock = Lock()
+        self.lock, self.locks = Lock(), dict[int, Lock]()
 
     def scores(self, v: int, rows_U: NDArray[np.integer], scale: Scale) -> NDArray[np.int32]:
         """(U, C) of one variant."""
@@ -177,6 +190,8 @@ class WholeRows:
         self, v: int, rows_U: NDArray[np.integer], classes: slice | NDArray[np.integer], scale: Scale
     ) -> NDArray[np.int32]:
         with self.lock:
+            lock = self.locks.setdefault(v, Lock())
+        with lock:
             if v not in self.known:
                 self.known[v] = self._read(v)
         known = self.known[v]

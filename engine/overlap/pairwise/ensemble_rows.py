@@ -12,10 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from overlap.outcomes import Outcomes
-from overlap.pairwise.ensemble_sums import EnsembleWork, Method, MethodSums, merge_method_sums, sum_chunk
+from overlap.pairwise.ensemble_sums import EnsembleWork, Method, MethodSums, merge_method_sums, sum_chunks
 from overlap.pairwise.growth import Column, Known, gather, rows_of_pairs
 from overlap.pairwise.pair_rows import PAIRS_AT_ONCE, Labels
-from overlap.score_files import BYTES_A_ROW, plan_chunks, score_files
+from overlap.score_files import BYTES_A_ROW, in_units, plan_chunks, score_files
 from overlap.store import Objects, Outputs
 from overlap.tasks import Tasks
 from overlap_analysis import (
@@ -37,6 +37,7 @@ _ENOUGH: Mapping[str, tuple[Outputs, ...]] = {
     "mean_logit": (Outputs.LOGITS,),
 }
 _BYTES_A_PAIR = 64  # of sums by one method, while they are merged
+_ON_DISK = 4  # times the memory: whole rows wait in temporary files
 _BYTES_UNDECIDED = 2  # a pair and an example: up to a twentieth is, by the mean of logits over many classes
 
 
@@ -128,6 +129,8 @@ def _passes(work: EnsembleWork, memory_bytes: float, tasks: Tasks) -> Iterator[M
     pairs = memory_bytes / (_BYTES_A_PAIR * (len(work.methods) + held))
     bytes_an_example = BYTES_A_ROW * variants + _BYTES_UNDECIDED * variants * (variants - 1) / 2
     chunks = plan_chunks(examples, bytes_an_example=bytes_an_example, memory_bytes=memory_bytes)
+    bytes_on_disk = 2 * variants * work.files.classes
+    units = in_units(chunks, bytes_an_example=bytes_on_disk, memory_bytes=_ON_DISK * memory_bytes)
     if len(work.rows_R) < variants:
         size = max(1, int(pairs // variants))
         blocks = [work.rows_R[start : start + size] for start in range(0, len(work.rows_R), size)]
@@ -135,7 +138,7 @@ def _passes(work: EnsembleWork, memory_bytes: float, tasks: Tasks) -> Iterator[M
         blocks = [np.arange(rows.start, rows.stop) for rows in row_blocks(variants, pairs=int(pairs))]
     for rows_R in blocks:
         first = int(rows_R[0]) if len(work.rows_R) == variants else 0
-        yield tasks.reduce(sum_chunk, merge_method_sums, chunks, replace(work, rows_R=rows_R, first=first))
+        yield tasks.reduce(sum_chunks, merge_method_sums, units, replace(work, rows_R=rows_R, first=first))
 
 
 def _joined(

@@ -76,12 +76,20 @@ class MethodSums:
     by_group: Mapping[int, EnsembleSums]
 
 
-def sum_chunk(chunk: Chunk, work: EnsembleWork) -> MethodSums:
-    """Counts one chunk, and reads whole rows of logits for the few examples that need them."""
+def sum_chunks(chunks: Sequence[Chunk], work: EnsembleWork) -> MethodSums:
+    """Counts neighboring chunks, which share the whole rows of logits that are read for what needs them."""
+    whole = WholeRows(work.files, Chunk(start=chunks[0].start, stop=chunks[-1].stop), work.objects())
+    first, *others = chunks
+    total = _sum_chunk(first, work, whole)
+    for chunk in others:
+        total = merge_method_sums([total, _sum_chunk(chunk, work, whole)])
+    return total
+
+
+def _sum_chunk(chunk: Chunk, work: EnsembleWork, whole: WholeRows) -> MethodSums:
     objects = work.objects()
     scored = any(method.scale for method in work.methods)
     tops = read_tops(work.files, chunk, objects, threads=work.threads) if scored else []
-    whole = WholeRows(work.files, chunk, objects)
     labels_N = work.labels_N[chunk.start : chunk.stop]
     made: dict[Scale | None, Contenders] = {}
     by_method: dict[Method, EnsembleSums] = {}
@@ -89,7 +97,8 @@ def sum_chunk(chunk: Chunk, work: EnsembleWork) -> MethodSums:
     for method in work.methods:
         if method.scale not in made:
             made[method.scale] = _contenders(chunk, work, tops, labels_N, method.scale)
-        counted = _Counted(work, whole, made[method.scale], labels_N, method)
+        offset = chunk.start - whole.chunk.start
+        counted = _Counted(work, whole, offset, made[method.scale], labels_N, method)
         if method == work.grouped:
             by_group = {group: counted.sums(rows) for group, rows in _groups(chunk, work.groups)}
             by_method[method] = merge_sums(list(by_group.values()))
@@ -129,6 +138,7 @@ class _Counted:
 
     work: EnsembleWork
     whole: WholeRows
+    offset: int
     contenders: Contenders
     labels_N: NDArray[np.int32]
     method: Method
@@ -149,8 +159,8 @@ class _Counted:
             return sums
         scale = self.method.scale
         assert scale is not None, "votes leave nothing undecided"
-        scores = StoredScores(self.whole, scale, rows_N)
-        return settle(sums, undecided, decide(undecided, some, labels_N, scores))
+        scores = StoredScores(self.whole, scale, self.offset + rows_N)
+        return settle(sums, undecided, decide(undecided, some, labels_N, scores, threads=work.threads))
 
 
 def _some(contenders: Contenders, rows_N: NDArray[np.int64]) -> Contenders:
