@@ -4,10 +4,10 @@ from .contenders import (
     NOTHING,
     Contenders,
     contenders_of_grid,
-    contenders_of_probabilities,
     contenders_of_top,
 )
 from .controls import chance_excess, chance_level, contested_mask, duplicate_pairs, matched_pairs
+from .dense_threats import dense_threats
 from .ensemble_losses import BrierScore, BrierSums, LogLoss, brier_sums
 from .ensemble_sums import RULES, EnsembleSums, Rule, Undecided, mean_is_right, merge_sums, settle, sum_ensembles
 from .greedy import (
@@ -135,7 +135,6 @@ __all__ = [
     "chance_excess",
     "chance_level",
     "contenders_of_grid",
-    "contenders_of_probabilities",
     "contenders_of_top",
     "contested_mask",
     "count_pair_ensembles",
@@ -143,6 +142,7 @@ __all__ = [
     "counts_of_rows",
     "counts_of_sums",
     "decide",
+    "dense_threats",
     "difference_interval",
     "dominance",
     "double_fault",

@@ -77,30 +77,6 @@ def contenders_of_grid(grid_VNC: NDArray[np.int32], labels_N: NDArray[np.integer
     return contenders
 
 
-def contenders_of_probabilities(
-    probabilities_VNC: NDArray[np.floating], labels_N: NDArray[np.integer], *, kept: int = 8
-) -> Contenders:
-    """As `contenders_of_grid` of the probabilities in units of 2**-30, without a copy of them.
-
-    Probabilities that round to the same score may be listed in another order than by class.
-
-    Raises:
-        ValueError: as there.
-    """
-    if probabilities_VNC.ndim != 3:
-        raise ValueError(f"probabilities: expected (V, N, C), got {probabilities_VNC.shape}")
-    if kept < 1:
-        raise ValueError(f"kept: expected at least one rival, got {kept}")
-    variants, examples, classes = probabilities_VNC.shape
-    classes_N = check_labels(labels_N, examples=examples, classes=classes)
-    if probabilities_VNC.dtype == np.float16:  # which Numba does not know
-        probabilities_VNC = probabilities_VNC.astype(np.float32)
-    made = _empty(variants, examples, max(1, min(kept, classes - 1)))
-    if not _keep_best_probabilities(probabilities_VNC, classes_N, *_arrays(made)):
-        raise ValueError("probabilities: expected numbers in [0, 1], got others")
-    return made
-
-
 def contenders_of_top(
     top_classes_VNT: NDArray[np.integer],
     top_scores_VNT: NDArray[np.int32],
@@ -186,41 +162,7 @@ def _keep_best(
 
 
 @compiled
-def _keep_best_probabilities(
-    probabilities_VNC: NDArray[np.floating],
-    labels_N: NDArray[np.int64],
-    label_VN: NDArray[np.int32],
-    score_VNK: NDArray[np.int32],
-    class_VNK: NDArray[np.int32],
-    rest_VN: NDArray[np.int32],
-) -> bool:
-    """Whether all that was looked at are probabilities."""
-    variants, examples, _ = probabilities_VNC.shape
-    kept = score_VNK.shape[2]
-    value_K, class_K = np.empty(kept + 1, dtype=probabilities_VNC.dtype), np.empty(kept + 1, dtype=np.int32)
-    for v in range(variants):
-        for n in range(examples):
-            value_K[:] = -1
-            class_K[:] = -1
-            row_C, y = probabilities_VNC[v, n], labels_N[n]
-            _best_rivals(row_C, y, value_K, class_K)
-            if not (0 <= row_C[y] <= 1 and value_K[0] <= 1):
-                return False
-            label_VN[v, n] = _score(float(row_C[y]))
-            for k in range(kept):
-                score_VNK[v, n, k] = _score(float(value_K[k])) if class_K[k] >= 0 else NOTHING
-                class_VNK[v, n, k] = class_K[k]
-            rest_VN[v, n] = _score(float(value_K[kept])) if class_K[kept] >= 0 else NOTHING
-    return True
-
-
-@compiled
-def _score(probability: float) -> int:
-    return int(np.rint(np.float64(probability) * GRID))
-
-
-@compiled
-def _best_rivals(row_C: NDArray[np.generic], y: int, value_K: NDArray[np.generic], class_K: NDArray[np.int32]) -> None:
+def _best_rivals(row_C: NDArray[np.int32], y: int, value_K: NDArray[np.int32], class_K: NDArray[np.int32]) -> None:
     """Fill the highest values of a row but the label's; the lists begin below every value."""
     last = len(value_K) - 1
     for start in range(0, len(row_C), _SCANNED):
@@ -234,7 +176,7 @@ def _best_rivals(row_C: NDArray[np.generic], y: int, value_K: NDArray[np.generic
 
 
 @compiled
-def _insert(score_K: NDArray[np.generic], class_K: NDArray[np.int32], score: float, label: int) -> None:
+def _insert(score_K: NDArray[np.int32], class_K: NDArray[np.int32], score: int, label: int) -> None:
     """Put a class that beats the last one into its place, behind its equals."""
     k = len(score_K) - 1
     while k > 0 and score_K[k - 1] < score:

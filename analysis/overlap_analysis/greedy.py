@@ -13,13 +13,12 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from overlap_analysis.contenders import Contenders, contenders_of_grid, contenders_of_probabilities
+from overlap_analysis.dense_threats import dense_threats
 from overlap_analysis.member_scores import ArrayScores
 from overlap_analysis.right_counts import RightCounts, ScoredBlock
-from overlap_analysis.threats import find_threats
 
 Ties = Literal["default", "autogluon"]
-_BLOCK_EXAMPLES = 1024
+_BLOCK_EXAMPLES = 2048
 _KEPT = 3  # rivals of each prediction, where all scores are at hand to settle what those leave open
 
 
@@ -199,16 +198,11 @@ def score_blocks(
     Raises:
         ValueError: the shapes or the values do not fit.
     """
-    contenders: Callable[..., Contenders] = contenders_of_probabilities
-    if values_VNC.dtype == np.int32:
-        contenders = contenders_of_grid
     blocks = []
     for start in range(0, values_VNC.shape[1], _BLOCK_EXAMPLES):
-        some_VNC = values_VNC[:, start : start + _BLOCK_EXAMPLES]
-        some_N = labels_N[start : start + _BLOCK_EXAMPLES]
-        kept = contenders(some_VNC, some_N, kept=max(_KEPT, beats + 2))
-        threats = find_threats(kept, some_N, classes=values_VNC.shape[2], beats=beats)
-        blocks.append(ScoredBlock(threats=threats, scores=ArrayScores(some_VNC)))
+        stop = min(start + _BLOCK_EXAMPLES, values_VNC.shape[1])
+        threats = dense_threats(values_VNC, labels_N, start=start, stop=stop, beats=beats, kept=max(_KEPT, beats + 2))
+        blocks.append(ScoredBlock(threats=threats, scores=ArrayScores(values_VNC[:, start:stop])))
     return blocks
 
 

@@ -4,9 +4,10 @@ Dimensions: `V` variants, `N` examples of a block, `E` contested ones, `T` threa
 `U` undecided places, `C` classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,13 +69,13 @@ class RightCounts:
         self.members: list[int] = []
         self.total = sum(int(weight_N.sum()) for weight_N in weights)
         self.steps = steps
-        self._pool = ThreadPoolExecutor(threads)
+        self._map: Callable[..., Iterable[Any]] = ThreadPoolExecutor(threads).map if threads > 1 else map
         self._blocks = [_Growing(block, weight_N, steps) for block, weight_N in zip(blocks, weights, strict=True)]
         self._counted: _Counted | None = None
 
     def add(self, variant: int) -> None:
         """Lets a variant join; any one, as often as wanted."""
-        list(self._pool.map(lambda block: block.add(variant), self._blocks))
+        list(self._map(lambda block: block.add(variant), self._blocks))
         self.members.append(variant)
         self._counted = None
 
@@ -88,7 +89,7 @@ class RightCounts:
         counted = self._count()
         if counted.unsure_M[m]:
             variant = int(self.candidates_M[m])
-            settled = self._pool.map(lambda block: block.settle(m, variant, self.members), self._blocks)
+            settled = self._map(lambda block: block.settle(m, variant, self.members), self._blocks)
             counted.least_M[m] += sum(settled)
             counted.unsure_M[m] = 0
         return int(counted.least_M[m])
@@ -114,7 +115,7 @@ class RightCounts:
             step = len(self.members)
             if step >= self.steps:
                 raise ValueError(f"expected at most {self.steps - 1} members to count one more with, got {step}")
-            counts = list(self._pool.map(lambda block: block.count(step, self.candidates_M), self._blocks))
+            counts = list(self._map(lambda block: block.count(step, self.candidates_M), self._blocks))
             least_M, unsure_M = (
                 np.sum([count[i] for count in counts], axis=0, dtype=np.int64) for i in range(2)
             )  # of no block: 0

@@ -320,7 +320,8 @@ def _pairs(outcomes: Outcomes) -> int:
 def _choice(outcomes: Outcomes, kinds: Collection[Kind], options: Options) -> Choice:
     variants, examples = outcomes.predictions_VN.shape
     methods = len(options.methods) if Kind.ENSEMBLES in kinds else int(Kind.CATEGORIES in kinds)
-    work = Work(variants=variants, pairs=_pairs(outcomes), examples=examples, methods=methods)
+    classes = len(outcomes.class_names)
+    work = Work(variants=variants, pairs=_pairs(outcomes), examples=examples, methods=methods, classes=classes)
     return choose(work, cores=_cores(), cluster=options.address is not None)
 
 

@@ -256,5 +256,5 @@ def test_arguments_that_cannot_be_met_are_refused():
         full.bounds()
     with pytest.raises(ValueError, match="beats: expected at least one class, got 0"):
         score_blocks(grid, labels, beats=0)
-    with pytest.raises(ValueError, match=r"probabilities: expected numbers in \[0, 1\], got others"):
+    with pytest.raises(ValueError, match=r"probabilities: expected numbers in \[0, 1\], or scores"):
         score_blocks(np.full((2, 1, 3), 1.5), labels)

@@ -2,8 +2,8 @@
 
 from overlap.pairwise.costs import Work, choose
 
-SMALL = Work(variants=50, pairs=1225, examples=1000, methods=4)
-LARGE = Work(variants=1000, pairs=499_500, examples=50_000, methods=4)
+SMALL = Work(variants=50, pairs=1225, examples=1000, methods=4, classes=10)
+LARGE = Work(variants=1000, pairs=499_500, examples=50_000, methods=4, classes=10)
 
 
 def test_a_ray_on_the_same_cores_is_never_worth_its_start():
@@ -22,10 +22,11 @@ def test_a_cluster_is_worth_connecting_to_when_the_work_takes_longer_than_that()
 
 def test_more_of_anything_costs_more():
     grown = [
-        Work(variants=60, pairs=1225, examples=1000, methods=4),
-        Work(variants=50, pairs=2000, examples=1000, methods=4),
-        Work(variants=50, pairs=1225, examples=2000, methods=4),
-        Work(variants=50, pairs=1225, examples=1000, methods=5),
+        Work(variants=60, pairs=1225, examples=1000, methods=4, classes=10),
+        Work(variants=50, pairs=2000, examples=1000, methods=4, classes=10),
+        Work(variants=50, pairs=1225, examples=2000, methods=4, classes=10),
+        Work(variants=50, pairs=1225, examples=1000, methods=5, classes=10),
+        Work(variants=50, pairs=1225, examples=1000, methods=4, classes=100),
     ]
     assert all(work.core_s > SMALL.core_s for work in grown)
-    assert Work(variants=50, pairs=1225, examples=1000, methods=0).core_s < SMALL.core_s / 2
+    assert Work(variants=50, pairs=1225, examples=1000, methods=0, classes=10).core_s < SMALL.core_s / 2

@@ -6,8 +6,11 @@ by about the same factor, which leaves the choice as it is.
 
 from dataclasses import dataclass
 
+from overlap.store.rows import TOP_CLASSES
+
 COUNT_S = 8e-12  # a pair and an example: joint outcomes
 ENSEMBLE_S = 2.6e-9  # a pair, an example and a method
+WHOLE_S = 2e-8  # a variant, an example and a class: whole rows of logits, read where kept rivals leave much open
 METRICS_S = 2.5e-6  # a pair: all metrics with their intervals, written
 READ_S = 1e-6  # a variant and an example: the likeliest classes, read and put on a grid
 RAY_START_S = 9.0
@@ -22,12 +25,15 @@ class Work:
     pairs: int
     examples: int
     methods: int
+    classes: int
 
     @property
     def core_s(self) -> float:
         """Seconds of one core."""
         counting = self.pairs * self.examples * (COUNT_S + ENSEMBLE_S * self.methods)
         reading = READ_S * self.variants * self.examples if self.methods else 0.0
+        if self.methods and self.classes > TOP_CLASSES + 1:
+            reading += WHOLE_S * self.variants * self.examples * self.classes
         return counting + reading + METRICS_S * self.pairs
 
 

@@ -70,14 +70,19 @@ def path_table(pool: Pool, metric: Metric, path: Sequence[GreedyStep], selected_
     """One row a member: accuracies of the ensemble up to and with it, and what it was chosen by."""
     members = [step.variant for step in path]
     selection, evaluation = int(selected_N.sum()), int((~selected_N).sum())
+    evaluated = accuracy_columns("evaluation", pool.right(~selected_N, members), evaluation)
+    accuracies = (pool.right(selected_N, members) / selection, evaluated["evaluation_accuracy"])
+    scores = accuracies
+    if metric is not Metric.ACCURACY:
+        scores = (pool.scores(metric, selected_N, members), pool.scores(metric, ~selected_N, members))
     columns: dict[str, object] = {
         "step": np.arange(1, len(path) + 1),
         "variant": [pool.outcomes.names[member] for member in members],
-        "selection_accuracy": pool.right(selected_N, members) / selection,
-        **accuracy_columns("evaluation", pool.right(~selected_N, members), evaluation),
+        "selection_accuracy": accuracies[0],
+        **evaluated,
         "metric": [metric.value] * len(path),
-        "selection_score": pool.scores(metric, selected_N, members),
-        "evaluation_score": pool.scores(metric, ~selected_N, members),
+        "selection_score": scores[0],
+        "evaluation_score": scores[1],
         "tied": [None if step.score is None else step.tied for step in path],
         "selection_examples": np.full(len(path), selection),
         "evaluation_examples": np.full(len(path), evaluation),
