@@ -19,7 +19,6 @@ from overlap_analysis.right_counts import RightCounts, ScoredBlock
 
 Ties = Literal["default", "autogluon"]
 _BLOCK_EXAMPLES = 2048
-_KEPT = 3  # rivals of each prediction, where all scores are at hand to settle what those leave open
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +200,7 @@ def score_blocks(
     blocks = []
     for start in range(0, values_VNC.shape[1], _BLOCK_EXAMPLES):
         stop = min(start + _BLOCK_EXAMPLES, values_VNC.shape[1])
-        threats = dense_threats(values_VNC, labels_N, start=start, stop=stop, beats=beats, kept=max(_KEPT, beats + 2))
+        threats = dense_threats(values_VNC, labels_N, start=start, stop=stop, beats=beats, kept=beats + 1)
         blocks.append(ScoredBlock(threats=threats, scores=ArrayScores(values_VNC[:, start:stop])))
     return blocks
 

@@ -179,6 +179,9 @@ def _count_candidates(
     for m in range(len(candidates_M)):
         v = candidates_M[m]
         label, rest = np.int64(label_EV[e, v]), np.int64(rest_EV[e, v])
+        if peak + max(rest, np.int64(score_EVK[e, v, 0])) <= label:  # the highest rival with the highest lead
+            right_M[m] += weight
+            continue
         surely = 0
         for k in range(place_EVK.shape[2]):
             place = place_EVK[e, v, k]
