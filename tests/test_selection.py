@@ -147,6 +147,17 @@ def test_threats_of_other_variants_are_found_anew(tmp_path):
     assert_frame_equal(select(store).tables["greedy"], select(fresh).tables["greedy"])
 
 
+def test_kept_threats_that_cannot_be_read_are_found_anew(tmp_path):
+    store = synthetic_store(tmp_path / "store", Shape(variants=4, examples=120, classes=5))
+    whole = select(store).tables["greedy"]
+    table = "greedy_threats_calibrated_1"
+    keys, frame = store.analysis_keys("photos", table), store.read_analysis("photos", table)
+    for arrays in (b"no archive", frame["arrays"][0][:-200]):
+        damaged = frame.with_columns(arrays=pl.Series([arrays]))
+        store.write_analysis_parts("photos", table, [damaged], keys)
+        assert_frame_equal(select(store).tables["greedy"], whole)
+
+
 def test_limits_windows_and_starts_shape_the_path(tmp_path):
     store = synthetic_store(tmp_path / "store", Shape(variants=12, examples=500, classes=6))
     free = select(store).tables["greedy"]

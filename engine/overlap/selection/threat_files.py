@@ -5,6 +5,7 @@ Array names: V variants, N examples of a chunk, U places, C classes.
 
 import io
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 
@@ -71,27 +72,19 @@ def threat_blocks(
     table = f"greedy_threats_{'calibrated' if calibrated else 'raw'}_{beats}"
     keys = dict(zip(outcomes.names, outcomes.keys, strict=True))
     held = _Held(memory_bytes)
-    known = _known_threats(store, outcomes.dataset, table, keys, examples)
-    if known is not None:
-        found = [(chunk, held.keep(packed)) for chunk, packed in known]
-    else:
-        bytes_an_example = (BYTES_A_ROW + _BYTES_PACKED) * variants
-        chunks = plan_chunks(examples, bytes_an_example=bytes_an_example, memory_bytes=memory_bytes)
+    found = _known_threats(store, outcomes.dataset, table, keys, examples, held)
+    if found is None:
         work = ThreatWork(
             objects=objects, files=files, labels_N=outcomes.labels_N, scale=scale, beats=beats, threads=tasks.threads
         )
-        packed = zip(chunks, tasks.map(pack_threats, chunks, work), strict=True)
-        if _BYTES_PACKED * variants * examples > memory_bytes:
-            found = [(chunk, held.keep(one)) for chunk, one in packed]
-        else:
-            found = []
-
-            def frames() -> Iterator[pl.DataFrame]:
-                for chunk, one in packed:
-                    found.append((chunk, held.keep(one)))
-                    yield pl.DataFrame({"start": [chunk.start], "stop": [chunk.stop], "arrays": [one]})
-
-            store.write_analysis_parts(outcomes.dataset, table, frames(), keys)
+        bytes_an_example = (BYTES_A_ROW + _BYTES_PACKED) * variants
+        chunks = plan_chunks(examples, bytes_an_example=bytes_an_example, memory_bytes=memory_bytes)
+        found, packed = [], tasks.map(pack_threats, chunks, work)
+        frames = _frames(chunks, packed, held, found)
+        if _BYTES_PACKED * variants * examples <= memory_bytes:
+            store.write_analysis_parts(outcomes.dataset, table, frames, keys)
+        for _ in frames:
+            pass  # what is not written is found all the same
     return [
         ScoredBlock(
             threats=threats,
@@ -99,6 +92,15 @@ def threat_blocks(
         )
         for chunk, threats in found
     ]
+
+
+def _frames(
+    chunks: Sequence[Chunk], packed: Iterator[bytes], held: "_Held", found: list[tuple[Chunk, Threats]]
+) -> Iterator[pl.DataFrame]:
+    """The rows of the table, a chunk each; what passes is added to `found`."""
+    for chunk, arrays in zip(chunks, packed, strict=True):
+        found.append((chunk, held.keep(arrays)))
+        yield pl.DataFrame({"start": [chunk.start], "stop": [chunk.stop], "arrays": [arrays]})
 
 
 def pack_threats(chunk: Chunk, work: ThreatWork) -> bytes:
@@ -113,16 +115,19 @@ def pack_threats(chunk: Chunk, work: ThreatWork) -> bytes:
 
 
 def _known_threats(
-    store: Store, dataset: str, table: str, keys: dict[str, str], examples: int
-) -> list[tuple[Chunk, bytes]] | None:
-    """What an earlier selection among exactly these variants has kept."""
+    store: Store, dataset: str, table: str, keys: dict[str, str], examples: int, held: "_Held"
+) -> list[tuple[Chunk, Threats]] | None:
+    """What an earlier selection among exactly these variants has kept; None if it cannot be read any more."""
     if store.analysis_keys(dataset, table) != keys:
         return None
     frame = store.read_analysis(dataset, table)
     if frame is None or frame.is_empty() or frame["stop"].max() != examples:
         return None
-    chunks = [Chunk(start=start, stop=stop) for start, stop in zip(frame["start"], frame["stop"], strict=True)]
-    return list(zip(chunks, frame["arrays"], strict=True))
+    try:
+        rows = frame.iter_rows(named=True)
+        return [(Chunk(start=row["start"], stop=row["stop"]), held.keep(row["arrays"])) for row in rows]
+    except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile):
+        return None
 
 
 class _Held:
