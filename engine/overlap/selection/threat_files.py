@@ -6,7 +6,7 @@ Array names: V variants, N examples of a chunk, U places, C classes.
 import io
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
