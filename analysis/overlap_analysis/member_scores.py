@@ -31,7 +31,8 @@ class ArrayScores:
 
     def at(self, variant: int, example_U: NDArray[np.int64], class_U: NDArray[np.integer]) -> NDArray[np.int32]:
         """(U,) scores."""
-        return grid_scores(self.values_VNC[variant, example_U, class_U])
+        values_NC = self.values_VNC[variant]
+        return grid_scores(values_NC.reshape(-1).take(example_U * values_NC.shape[1] + class_U))
 
     def rows(self, variant: int, example_U: NDArray[np.int64]) -> NDArray[np.int32]:
         """(U, C) scores."""

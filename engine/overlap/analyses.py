@@ -52,6 +52,9 @@ class Kind(StrEnum):
     LOW_ACCURACY = "low_accuracy"
 
 
+_SELECTION = {Kind.GREEDY, Kind.LOW_ACCURACY}
+
+
 class Where(StrEnum):
     """Where blocks are computed; `AUTO` takes Ray when the work is worth starting it."""
 
@@ -153,7 +156,7 @@ def analyze(
             _add_pairs(made, outcomes, labels, options, place)
         if {Kind.ENSEMBLES, Kind.CATEGORIES} & set(kinds):
             _add_ensembles(made, outcomes, labels, kinds, options, place)
-        if {Kind.GREEDY, Kind.LOW_ACCURACY} & set(kinds):
+        if _SELECTION & set(kinds):
             _add_greedy(made, outcomes, kinds, options, place)
     return Analysis(
         dataset=outcomes.dataset,
@@ -321,7 +324,14 @@ def _choice(outcomes: Outcomes, kinds: Collection[Kind], options: Options) -> Ch
     variants, examples = outcomes.predictions_VN.shape
     methods = len(options.methods) if Kind.ENSEMBLES in kinds else int(Kind.CATEGORIES in kinds)
     classes = len(outcomes.class_names)
-    work = Work(variants=variants, pairs=_pairs(outcomes), examples=examples, methods=methods, classes=classes)
+    work = Work(
+        variants=variants,
+        pairs=_pairs(outcomes) if set(kinds) - _SELECTION else 0,
+        examples=examples,
+        methods=methods,
+        classes=classes,
+        selection=bool(_SELECTION & set(kinds)),
+    )
     return choose(work, cores=_cores(), cluster=options.address is not None)
 
 

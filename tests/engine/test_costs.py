@@ -27,6 +27,7 @@ def test_more_of_anything_costs_more():
         Work(variants=50, pairs=1225, examples=2000, methods=4, classes=10),
         Work(variants=50, pairs=1225, examples=1000, methods=5, classes=10),
         Work(variants=50, pairs=1225, examples=1000, methods=4, classes=100),
+        Work(variants=50, pairs=1225, examples=1000, methods=4, classes=10, selection=True),
     ]
     assert all(work.core_s > SMALL.core_s for work in grown)
     assert Work(variants=50, pairs=1225, examples=1000, methods=0, classes=10).core_s < SMALL.core_s / 2

@@ -1,4 +1,4 @@
-"""What the analyses of pairs cost, and whether a Ray is worth starting for them.
+"""What analyses cost, and whether a Ray is worth starting for them.
 
 The constants are seconds of one core, measured on an AMD EPYC with AVX-512; another machine changes all of them
 by about the same factor, which leaves the choice as it is.
@@ -11,6 +11,7 @@ from overlap.store.rows import TOP_CLASSES
 COUNT_S = 8e-12  # a pair and an example: joint outcomes
 ENSEMBLE_S = 2.6e-9  # a pair, an example and a method
 WHOLE_S = 2e-8  # a variant, an example and a class: whole rows of logits, read where kept rivals leave much open
+SELECT_S = 6e-6  # a variant and an example: threats to ensembles, found, kept and counted for a path
 METRICS_S = 2.5e-6  # a pair: all metrics with their intervals, written
 READ_S = 1e-6  # a variant and an example: the likeliest classes, read and put on a grid
 RAY_START_S = 9.0
@@ -26,6 +27,7 @@ class Work:
     examples: int
     methods: int
     classes: int
+    selection: bool = False
 
     @property
     def core_s(self) -> float:
@@ -34,6 +36,7 @@ class Work:
         reading = READ_S * self.variants * self.examples if self.methods else 0.0
         if self.methods and self.classes > TOP_CLASSES + 1:
             reading += WHOLE_S * self.variants * self.examples * self.classes
+        reading += SELECT_S * self.variants * self.examples if self.selection else 0.0
         return counting + reading + METRICS_S * self.pairs
 
 
