@@ -239,6 +239,10 @@ def test_weaker_models_alone_are_added_to_strong_ones_and_both_ways_of_choosing_
                 counts = [right(before + grid[v], labels)[chosen].sum() for v in rivals]
                 assert member in rivals
                 assert right(before + grid[member], labels)[chosen].sum() == max(counts)
+        told = path["chosen_accuracy"].to_list()
+        reached = first.row(starts.index(start), named=True)
+        column = "best_of_path" if chosen_on == "other examples" else "best_of_reported_path"
+        assert reached[column] == path["evaluation_accuracy"][told.index(max(told))]
     assert first["gain"].to_list() == pytest.approx((first["evaluation_accuracy"] - first["start_accuracy"]).to_list())
 
 

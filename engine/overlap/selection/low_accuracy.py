@@ -78,17 +78,19 @@ def _path(pool: Pool, search: Search, chosen: tuple[str, NDArray[np.bool_]], can
             "added": np.arange(len(members)),
             "variant": [names[member] for member in members],
             "variant_accuracy": alone_V[members],
+            "chosen_accuracy": pool.right(chosen_N, members) / int(chosen_N.sum()),
             **accuracy_columns("evaluation", pool.right(~selected_N, members), examples),
         }
     )
 
 
 def first_additions(table: pl.DataFrame) -> pl.DataFrame:
-    """The best first model for each start, chosen on other examples, and what the whole path reaches."""
+    """The best first model for each start, chosen on other examples, and what the path reaches where it looks best."""
     honest = table.filter(pl.col("chosen_on") == _HELD_OUT)
     start = honest.filter(pl.col("added") == 0).select("start", start_accuracy="evaluation_accuracy")
     columns = ["start", "variant", "variant_accuracy", "evaluation_accuracy", "evaluation_low", "evaluation_high"]
-    best = table.group_by("start", "chosen_on", maintain_order=True).agg(pl.col("evaluation_accuracy").max())
+    where_best = pl.col("evaluation_accuracy").get(pl.col("chosen_accuracy").arg_max())
+    best = table.group_by("start", "chosen_on", maintain_order=True).agg(where_best)
     reached = best.pivot(on="chosen_on", index="start", values="evaluation_accuracy").rename(
         {_HELD_OUT: "best_of_path", _REPORTED: "best_of_reported_path"}
     )
