@@ -81,7 +81,7 @@ def lock_for(jobs, classes, examples):
     )
 
 
-def fill(store, logits_VNC, labels_N, *, variants=None, temperatures=None, versions=None, ids_N=None):
+def fill(store, logits_VNC, labels_N, *, variants=None, temperatures=None, versions=None, ids_N=None, footers=None):
     """Commits results with these logits; gives the jobs. Another version of a variant has another key."""
     variants = variants or [variant(v) for v in range(len(logits_VNC))]
     ids_N = np.arange(len(labels_N)) if ids_N is None else ids_N
@@ -94,7 +94,7 @@ def fill(store, logits_VNC, labels_N, *, variants=None, temperatures=None, versi
             logits_NC=round_logits(logits_NC),
             temperature=float(temperatures[v]) if temperatures is not None else 1.0,
         )
-        store.commit(job, predictions, {})
+        store.commit(job, predictions, footers[v] if footers else {})
         jobs.append(job)
     store.write_lock(lock_for(jobs, logits_VNC[0].shape[1], len(labels_N)))
     return jobs

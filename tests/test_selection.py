@@ -93,7 +93,7 @@ def test_references_are_the_best_single_and_the_mean_of_all(filled):
     references = select(store).tables["greedy_references"]
     accuracies = [right(one, labels)[selected].mean() for one in grid]
     alone = int(np.argmax(accuracies))
-    assert references["reference"].to_list() == ["best single", "average of all"]
+    assert references["reference"].to_list() == ["best single", "average of all"], "nobody measured what they cost"
     assert references["variant"].to_list() == [variant(alone).name, None]
     expected = [right(sums, labels)[~selected].mean() for sums in (grid[alone], grid.sum(axis=0))]
     assert references["evaluation_accuracy"].to_list() == pytest.approx(expected)
@@ -178,6 +178,23 @@ def test_limits_windows_and_starts_shape_the_path(tmp_path):
     assert_frame_equal(early, select(store, steps=60).tables["greedy"].head(early.height))
 
 
+def test_costs_limit_the_members_and_name_the_best_single_that_costs_no_more(tmp_path):
+    shape = Shape(variants=5, examples=300, classes=6)
+    shared = shared_part(shape)
+    store = Store(open_objects(str(tmp_path / "store")))
+    logits = [family_logits(shape, v, shared) + (v == 4) * 2 * np.eye(6)[shared[0]] for v in range(5)]
+    fill(store, logits, shared[0], footers=[{"wall_s": str(seconds)} for seconds in (1, 1, 1, 2, 50)])
+    names = [variant(v).name for v in range(5)]
+    free = select(store).tables["greedy"]
+    assert free["variant"][0] == names[4], "the best, and the dearest"
+    tables = select(store, max_cost={"seconds": 3.0}, replacement=False).tables
+    members = [names.index(name) for name in tables["greedy"]["variant"]]
+    assert sum((1, 1, 1, 2, 50)[member] for member in members) <= 3
+    equal = tables["greedy_references"].row(2, named=True)
+    assert equal["reference"] == "best single of equal cost"
+    assert equal["variant"] in names[:4]
+
+
 def test_folds_and_bags_tell_how_far_a_selection_can_be_trusted(tmp_path):
     store = synthetic_store(tmp_path / "store", Shape(variants=8, examples=600, classes=6))
     tables = select(store, folds=4, bags=3).tables
@@ -256,7 +273,11 @@ def test_weaker_models_alone_are_added_to_strong_ones_and_both_ways_of_choosing_
         ({"accuracy": (0.9, 0.1)}, "--min-accuracy and --max-accuracy must be in"),
         ({"accuracy": (0.0, 0.0)}, "no candidate has an accuracy from 0 to 0 on the selection examples; theirs are"),
         ({"at_most": {"size": 1}}, "--at-most takes architecture=N, framework=N, train_on=N, got 'size=1'"),
-        ({"max_gmacs": 3.0}, "the cost of an image is known of pretrained weights only"),
+        (
+            {"max_cost": {"gmacs": 3.0}},
+            "billions of multiply-adds of an image are known of no variant here",
+        ),
+        ({"max_cost": {"euros": 3.0}}, "--max-cost takes gmacs=NUMBER or seconds=NUMBER, got 'euros=3.0'"),
         ({"selection": 1e-9}, "--selection 1e-09 leaves no example to choose on"),
     ],
 )

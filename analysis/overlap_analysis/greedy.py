@@ -83,7 +83,7 @@ class Rules:
             `tie_loss`, then the lowest index. autogluon: one that is a member already, then at random by
             `RandomState(0)`, as `EnsembleSelection` of AutoGluon does it.
         limits: on distinct members by group.
-        budget: on what the members cost.
+        budgets: on what the members cost.
         stop_early: end where no ensemble that the path can grow into is better than its best so far.
     """
 
@@ -92,7 +92,7 @@ class Rules:
     replacement: bool = True
     ties: Ties = "default"
     limits: tuple[Limit, ...] = ()
-    budget: Budget | None = None
+    budgets: tuple[Budget, ...] = ()
     stop_early: bool = False
     tie_loss: Callable[[Sequence[int], Sequence[int]], NDArray[np.float64]] | None = field(default=None, repr=False)
 
@@ -240,9 +240,9 @@ def _allowed(candidates_M: NDArray[np.int64], members: Sequence[int], rules: Rul
         taken = limit.group_V[distinct]
         full = [group for group in np.unique(taken) if np.count_nonzero(taken == group) >= limit.most]
         allowed_M &= member_M | ~np.isin(limit.group_V[candidates_M], full)
-    if rules.budget is not None:
-        left = rules.budget.most - float(rules.budget.cost_V[distinct].sum())
-        allowed_M &= member_M | (rules.budget.cost_V[candidates_M] <= left)
+    for budget in rules.budgets:
+        left = budget.most - float(budget.cost_V[distinct].sum())
+        allowed_M &= member_M | (budget.cost_V[candidates_M] <= left)
     return allowed_M
 
 

@@ -25,8 +25,9 @@ class Outcomes:
     """The variants of a sweep that have a result on a dataset, in the sweep's order, and those that have none.
 
     `predictions_VN` are int16 if all classes fit, else int32; -1 is an unknown prediction, which is wrong. `loss_V`
-    is NaN where the loss of an example is unknown, `temperature_V` where no probability is known; `outputs` say
-    how much is known of each variant. Only those with `Outputs.LOGITS` have the file that `logits_names` names.
+    is NaN where the loss of an example is unknown, `temperature_V` where no probability is known, `seconds_V`, which
+    the evaluation took, where nobody measured; `outputs` say how much is known of each variant. Only those with
+    `Outputs.LOGITS` have the file that `logits_names` names.
     """
 
     dataset: str
@@ -39,6 +40,7 @@ class Outcomes:
     predictions_VN: NDArray[np.int16 | np.int32]
     loss_V: NDArray[np.float64]
     temperature_V: NDArray[np.float64]
+    seconds_V: NDArray[np.float64]
     outputs: tuple[Outputs, ...]
     result_names: tuple[str, ...]
     logits_names: tuple[str, ...]
@@ -87,6 +89,7 @@ def read_outcomes(store: Store, lock: LockFile, dataset: str) -> Outcomes:
         predictions_VN=predictions_VN,
         loss_V=np.array([fact.loss for fact in facts]),
         temperature_V=np.array([fact.temperature for fact in facts]),
+        seconds_V=np.array([fact.seconds for fact in facts]),
         outputs=tuple(fact.outputs for fact in facts),
         result_names=tuple(files),
         logits_names=tuple(file.replace("results/", "logits/", 1) for file in files),
@@ -107,6 +110,7 @@ class _Examples:
 class _Facts:
     loss: float
     temperature: float
+    seconds: float
     outputs: Outputs
 
 
@@ -135,6 +139,7 @@ def _read_result(
     return _Facts(
         loss=float(np.mean(stored.table.column("loss").to_numpy(), dtype=np.float64)),
         temperature=float(stored.footer["temperature"]),
+        seconds=float(stored.footer.get("wall_s", "nan")),
         outputs=Outputs(stored.footer.get("outputs", Outputs.LOGITS)),
     )
 
@@ -152,7 +157,7 @@ def only(outcomes: Outcomes, variants: Sequence[int]) -> Outcomes:
     left_out = tuple(name for v, name in enumerate(outcomes.names) if v not in set(variants))
     tuples = ("variants", "keys", "outputs", "result_names", "logits_names")
     chosen: dict[str, Any] = {name: tuple(getattr(outcomes, name)[v] for v in variants) for name in tuples}
-    arrays = ("predictions_VN", "loss_V", "temperature_V")
+    arrays = ("predictions_VN", "loss_V", "temperature_V", "seconds_V")
     chosen |= {name: getattr(outcomes, name)[list(variants)] for name in arrays}
     return replace(outcomes, **chosen, missing=(*outcomes.missing, *left_out))
 

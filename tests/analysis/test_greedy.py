@@ -189,9 +189,9 @@ def test_groups_and_costs_limit_distinct_members_but_not_how_often_they_are_used
     once = Rules(steps=3, limits=(limit,), replacement=False)
     assert variants_of(greedy_path(Scores([9, 8, 1]), once)) == [0, 2]
     budget = Budget(cost_V=np.array([5.0, 3.0, 2.0]), most=7.0)
-    assert variants_of(greedy_path(Scores([9, 8, 1]), Rules(steps=3, budget=budget, replacement=False))) == [0, 2]
-    assert variants_of(greedy_path(Scores([9, 8, 1]), Rules(steps=3, budget=budget))) == [0, 0, 0]
-    poor = Rules(steps=3, budget=Budget(cost_V=np.array([5.0, 3.0, 2.0]), most=1.0))
+    assert variants_of(greedy_path(Scores([9, 8, 1]), Rules(steps=3, budgets=(budget,), replacement=False))) == [0, 2]
+    assert variants_of(greedy_path(Scores([9, 8, 1]), Rules(steps=3, budgets=(budget,)))) == [0, 0, 0]
+    poor = Rules(steps=3, budgets=(Budget(cost_V=np.array([5.0, 3.0, 2.0]), most=1.0),))
     assert greedy_path(Scores([9, 8, 1]), poor) == []
 
 

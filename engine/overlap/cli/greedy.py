@@ -51,7 +51,10 @@ AtMost = Annotated[
     list[str] | None,
     _option("--at-most", "Distinct members of one architecture, framework or train_on.", metavar="LEVEL=N"),
 ]
-MaxGmacs = Annotated[float | None, _option("--max-gmacs", "Of all distinct members, for an image.")]
+MaxCost = Annotated[
+    list[str] | None,
+    _option("--max-cost", "Of all distinct members: gmacs (an image) or seconds (as measured).", metavar="NAME=NUMBER"),
+]
 StopEarly = Annotated[bool, _option("--stop-early", "End where nothing better can follow.")]
 Folds = Annotated[int, _option("--folds", "Also cross-validate the selection in this many parts.", min=0)]
 Bags = Annotated[int, _option("--bags", "Also join this many paths, each among half of the candidates.", min=0)]
@@ -85,6 +88,22 @@ def limits_of(texts: Sequence[str] | None) -> dict[str, int]:
             raise ArgumentError(f"--at-most takes LEVEL=N, as in architecture=2, got '{text}'")
         limits[name] = int(number)
     return limits
+
+
+def costs_of(texts: Sequence[str] | None) -> dict[str, float]:
+    """What all distinct members may cost.
+
+    Raises:
+        ArgumentError: a text is not NAME=NUMBER.
+    """
+    costs = {}
+    for text in texts or ():
+        name, _, number = text.partition("=")
+        try:
+            costs[name] = float(number)
+        except ValueError:
+            raise ArgumentError(f"--max-cost takes NAME=NUMBER, as in gmacs=20, got '{text}'") from None
+    return costs
 
 
 def print_greedy(tables: "dict[str, pl.DataFrame]") -> None:

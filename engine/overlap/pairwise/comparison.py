@@ -17,6 +17,7 @@ from overlap.pairwise.pair_rows import Labels
 from overlap_analysis import (
     CATEGORIES,
     DEFAULT_BOOTSTRAP,
+    OUTCOME_METRICS,
     PAIR_METRICS,
     Bootstrap,
     CategoryMean,
@@ -108,7 +109,7 @@ def _controls(
 
     - accuracy_matched: over pairs whose accuracies differ by a point at most.
     - distinct: without pairs that predict the same class on every example.
-    - contested: on the examples that some variants get right and others wrong.
+    - contested: every pair metric on the examples that some variants get right and others wrong.
     - independent: what the accuracies alone would give, if errors had nothing to do with each other.
     """
     accuracy_V = correct_VN.mean(axis=1)
@@ -116,13 +117,21 @@ def _controls(
     classes = max(len(outcomes.class_names), 2)
     chance_P = chance_level("error_inconsistency", accuracy_V[counts.a], accuracy_V[counts.b], classes=classes)
 
-    def means(among_P: NDArray[np.bool_], chosen_VN: NDArray[np.bool_]) -> list[CategoryMean]:
-        return category_means(chosen_VN, kinds_P, metrics=METRICS, among_P=among_P, bootstrap=bootstrap)
+    def means(among_P: NDArray[np.bool_]) -> list[CategoryMean]:
+        return category_means(correct_VN, kinds_P, metrics=METRICS, among_P=among_P, bootstrap=bootstrap)
+
+    def contested() -> list[CategoryMean]:
+        on_these = count_pairs(outcomes.predictions_VN[:, contested_N], outcomes.labels_N[contested_N])
+        others = {name: metric(on_these) for name, metric in PAIR_METRICS.items() if name not in OUTCOME_METRICS}
+        chosen_VN = correct_VN[:, contested_N]
+        return category_means(
+            chosen_VN, kinds_P, metrics=OUTCOME_METRICS, values=others, among_P=known_P, bootstrap=bootstrap
+        )
 
     made = {
-        "accuracy_matched": means(known_P & matched_pairs(accuracy_V, tolerance=MATCHED_ACCURACY), correct_VN),
-        "distinct": means(known_P & ~duplicate_pairs(counts), correct_VN),
-        "contested": means(known_P, correct_VN[:, contested_N]) if contested_N.any() else [],
+        "accuracy_matched": means(known_P & matched_pairs(accuracy_V, tolerance=MATCHED_ACCURACY)),
+        "distinct": means(known_P & ~duplicate_pairs(counts)),
+        "contested": contested() if contested_N.any() else [],
         "independent": category_means(
             correct_VN,
             kinds_P,

@@ -16,6 +16,7 @@ from overlap.outcomes import Outcomes, indices_of
 from overlap.variants import Variant
 from overlap_analysis import Budget, Limit, Rules, Ties
 
+COSTS = {"gmacs": "billions of multiply-adds of an image", "seconds": "measured seconds of the evaluation"}
 LEVELS = ("architecture", "framework", "train_on")
 _WEIGHT = 2**32  # of all classes together, for balanced accuracy: rounding is below a billionth
 
@@ -56,7 +57,7 @@ class Search:
         sorted_start: how many of the best begin, after `start`.
         ties: which of equally good candidates is added, see `overlap_analysis.Rules`.
         at_most: distinct members of one architecture, framework or train_on.
-        max_gmacs: what distinct members may cost an image, in billions of multiply-adds.
+        max_cost: what distinct members may cost together, by one of `COSTS`.
         stop_early: end where nothing better can follow.
         folds: in how many parts to cut the selection examples, to select on all but one and evaluate on that.
         bags: how many paths among random halves of the candidates to join; 0 for none.
@@ -73,7 +74,7 @@ class Search:
     sorted_start: int = 0
     ties: Ties = "default"
     at_most: Mapping[str, int] = field(default_factory=dict)
-    max_gmacs: float | None = None
+    max_cost: Mapping[str, float] = field(default_factory=dict)
     stop_early: bool = False
     folds: int = 0
     bags: int = 0
@@ -99,8 +100,12 @@ def check_search(search: Search, outcomes: Outcomes) -> None:
     for level, most in search.at_most.items():
         if level not in LEVELS or most < 1:
             raise ArgumentError(f"--at-most takes {', '.join(f'{name}=N' for name in LEVELS)}, got '{level}={most}'")
-    if search.max_gmacs is not None and not np.isfinite(costs_of(outcomes)).any():
-        raise ArgumentError("--max-gmacs: the cost of an image is known of pretrained weights only, and of none here")
+    for name, cost in search.max_cost.items():
+        if name not in COSTS or not cost > 0:
+            known = " or ".join(f"{known}=NUMBER" for known in COSTS)
+            raise ArgumentError(f"--max-cost takes {known}, got '{name}={cost}'")
+        if not np.isfinite(costs_of(outcomes, name)).any():
+            raise ArgumentError(f"--max-cost: {COSTS[name]} are known of no variant here")
 
 
 def candidates_of(search: Search, outcomes: Outcomes, accuracy_V: NDArray[np.float64]) -> list[int]:
@@ -125,7 +130,6 @@ def candidates_of(search: Search, outcomes: Outcomes, accuracy_V: NDArray[np.flo
 
 def rules_of(search: Search, outcomes: Outcomes) -> Rules:
     """The rules of a path, without its way of breaking ties by loss."""
-    cost_V = costs_of(outcomes)
     return Rules(
         steps=search.steps,
         start=tuple(indices_of(outcomes, search.start)),
@@ -135,15 +139,18 @@ def rules_of(search: Search, outcomes: Outcomes) -> Rules:
             Limit(group_V=_codes([getattr(variant, level) for variant in outcomes.variants]), most=most)
             for level, most in search.at_most.items()
         ),
-        budget=None
-        if search.max_gmacs is None
-        else Budget(cost_V=np.nan_to_num(cost_V, nan=np.inf), most=search.max_gmacs),
+        budgets=tuple(
+            Budget(cost_V=np.nan_to_num(costs_of(outcomes, name), nan=np.inf), most=most)
+            for name, most in search.max_cost.items()
+        ),
         stop_early=search.stop_early,
     )
 
 
-def costs_of(outcomes: Outcomes) -> NDArray[np.float64]:
-    """(V,) billions of multiply-adds of an image, NaN where they are not known."""
+def costs_of(outcomes: Outcomes, name: str) -> NDArray[np.float64]:
+    """(V,) what each variant costs, NaN where it is not known."""
+    if name == "seconds":
+        return outcomes.seconds_V
 
     def cost(variant: Variant) -> float:
         return variant.weights.gmacs if variant.weights and variant.weights.gmacs else np.nan

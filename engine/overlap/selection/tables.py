@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from overlap.errors import ArgumentError
 from overlap.selection.pool import Pool
-from overlap.selection.search import Metric, Search, candidates_of, check_search, costs_of, rules_of
+from overlap.selection.search import COSTS, Metric, Search, candidates_of, check_search, costs_of, rules_of
 from overlap.tables import accuracy_columns
 from overlap_analysis import (
     GreedyStep,
@@ -156,7 +156,8 @@ def _references_table(
         return row(reference, variant, right, right)
 
     rows = [one("best single", [single], single), row("average of all", None, *pool.average(evaluated_N))]
-    cost_V = costs_of(pool.outcomes)
+    costs = (costs_of(pool.outcomes, name) for name in COSTS)
+    cost_V = next((cost_V for cost_V in costs if np.isfinite(cost_V[list(best)]).all()), np.full(len(names), np.nan))
     cost = float(cost_V[np.unique(best)].sum())
     affordable = [v for v in candidates if cost_V[v] <= cost]
     if affordable:
