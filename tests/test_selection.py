@@ -230,6 +230,8 @@ def test_variants_of_which_only_the_top_classes_are_known_may_join(tmp_path):
     selected = selection_mask(np.arange(300), fraction=0.5, seed=0)
     assert first["selection_accuracy"] == max(right(one, shared[0])[selected].mean() for one in known)
     assert any("only the likeliest classes are known" in note for note in analysis.notes)
+    with pytest.raises(ArgumentError, match="--metric nll needs the probabilities of all classes, and of 4 variants"):
+        select(store, metric=Metric.NLL)
 
 
 def test_weaker_models_alone_are_added_to_strong_ones_and_both_ways_of_choosing_are_shown(filled):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from overlap.errors import ArgumentError
 from overlap.outcomes import Outcomes, indices_of
+from overlap.store import Outputs
 from overlap.variants import Variant
 from overlap_analysis import Budget, Limit, Rules, Ties
 
@@ -94,6 +95,12 @@ def check_search(search: Search, outcomes: Outcomes) -> None:
         raise ArgumentError(f"--steps must be at least {least}, got {search.steps}")
     if search.folds == 1 or search.folds < 0:
         raise ArgumentError(f"--folds must be 0 or at least 2, got {search.folds}")
+    top = sum(known is Outputs.TOP for known in outcomes.outputs)
+    if top and not search.metric.counts:
+        raise ArgumentError(
+            f"--metric {search.metric} needs the probabilities of all classes, and of {top} variants only the "
+            "likeliest are known: choose by accuracy, balanced_accuracy or top5"
+        )
     low, high = search.accuracy
     if not 0 <= low <= high <= 1:
         raise ArgumentError(f"--min-accuracy and --max-accuracy must be in [0, 1] and in order, got {low:g}, {high:g}")
