@@ -86,7 +86,7 @@ def connected(address: str | None, *, on_lost: Callable[[], None] = lambda: None
             if not already:
                 _disconnect(cluster)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
 
 
 def _vital_processes() -> list[subprocess.Popen[bytes]]:
@@ -190,8 +190,13 @@ def remove_abandoned_folders() -> None:
         process = folder.name.removeprefix(FOLDER_PREFIX).partition("-")[0]
         ours = folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.getuid()
         if ours and process.isdigit() and not Path("/proc", process).exists() and Path("/proc/self").exists():
-            _end_orphans(folder)
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Deletes a private folder once nothing writes into it: agents and workers outlive their Ray by moments."""
+    _end_orphans(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _end_orphans(folder: Path) -> None:

@@ -71,6 +71,16 @@ def test_the_folder_of_a_killed_launch_goes_with_what_still_works_in_it(folders,
     assert [orphan.wait(timeout=60) for orphan in orphans] == [-9, -9]
 
 
+def test_a_connection_ends_with_the_folder_and_what_still_writes_into_it(folders, in_a_ray, monkeypatch):
+    monkeypatch.setattr(ray_cluster, "_settings", lambda *_, **__: {})
+    monkeypatch.setattr("ray.is_initialized", lambda: True)  # of a Ray that ends, agents outlive it by moments
+    with ray_cluster.connected(None) as cluster:
+        agent = in_a_ray(cluster.folder)
+        assert agent.poll() is None
+    assert agent.wait(timeout=60) == -9
+    assert list(folders.iterdir()) == []
+
+
 def test_what_belongs_to_a_living_launch_stays(folders, in_a_ray):
     driver = in_a_ray("/somewhere")
     folder = private(folders, driver, "one")

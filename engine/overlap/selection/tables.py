@@ -16,6 +16,7 @@ from overlap.selection.search import COSTS, Metric, Search, candidates_of, check
 from overlap.tables import accuracy_columns
 from overlap_analysis import (
     GreedyStep,
+    Rules,
     bagged_members,
     best_prefix,
     greedy_path,
@@ -125,6 +126,12 @@ def _folds_table(pool: Pool, search: Search, selected_N: NDArray[np.bool_], cand
     return pl.DataFrame(rows)
 
 
+def _best_single(pool: Pool, chosen_N: NDArray[np.bool_], variants: Sequence[int]) -> int:
+    """The most accurate of some variants on some examples; of equals the one that greedy selection starts with."""
+    scorer = pool.scorer(Metric.ACCURACY, chosen_N, steps=1, candidates=variants)
+    return greedy_path(scorer, Rules(steps=1, tie_loss=pool.tie_loss(chosen_N)))[0].variant
+
+
 def _references_table(
     pool: Pool,
     selected_N: NDArray[np.bool_],
@@ -133,9 +140,9 @@ def _references_table(
     bagged: Sequence[int],
 ) -> pl.DataFrame:
     """What the best prefix must beat, all chosen on the selection examples and evaluated on the others."""
-    names, accuracy_V = pool.outcomes.names, pool.accuracies(selected_N)
+    names = pool.outcomes.names
     evaluated_N, examples = ~selected_N, int((~selected_N).sum())
-    single = int(np.argmax(accuracy_V))
+    single = _best_single(pool, selected_N, range(len(names)))
 
     def row(reference: str, variant: int | None, least: int, most: int) -> dict[str, object]:
         (low,), (high,) = (
@@ -161,7 +168,7 @@ def _references_table(
     cost = float(cost_V[np.unique(best)].sum())
     affordable = [v for v in candidates if cost_V[v] <= cost]
     if affordable:
-        equal = max(affordable, key=lambda v: (accuracy_V[v], -v))
+        equal = _best_single(pool, selected_N, affordable)
         rows.append(one("best single of equal cost", [equal], equal))
     if bagged:
         rows.append(one("bagged", bagged))
