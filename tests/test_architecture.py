@@ -20,6 +20,8 @@ TORCH_ROOMS = (
     "preprocessing.py",
     "work.py",
     "process_state.py",
+    "features/probe.py",
+    "features/regression.py",
 )
 
 

@@ -149,7 +149,7 @@ def test_embeddings_are_kept_on_request_and_made_up_for_later(folder):
     assert [stored.table for stored in after.values()] == [stored.table for stored in before.values()]
     (name,) = store.embeddings_names("photos").values()
     embeddings = store.read(name).table
-    assert embeddings["split"].to_pylist() == ["calibration"] * 12 + ["test"] * 24
+    assert embeddings["split"].to_pylist() == ["train"] * 24 + ["calibration"] * 12 + ["test"] * 24
     assert matrix(embeddings, "embedding").dtype == np.float32
     assert summary.status.counts["done"] == 1
 

@@ -19,6 +19,7 @@ ACCENT, INK, MUTED, RULE, UNDEFINED = "#1f5f8b", "#1c2126", "#5d6873", "#e3e7eb"
 # Paul Tol's "muted" scheme, safe for color-blind readers.
 GROUP_COLORS = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44aa99", "#999933")
 WIDTH = 9.0
+_DOTS_AN_INCH = {"svg": 160, "png": 300}  # of what an SVG holds as pixels; of a PNG, what journals ask for
 _LAYOUT_FONT = b"'DejaVu Sans', sans-serif"
 _PAGE_FONT = b"system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 # Categories of characters that break XML, and bidi classes that reorder what stands beside them.
@@ -120,7 +121,7 @@ def dot(color: str, label: str) -> Line2D:
 def image(figure: Figure, image_format: ImageFormat) -> bytes:
     """The finished figure."""
     buffer = BytesIO()
-    figure.savefig(buffer, format=image_format, dpi=160, metadata={"Date": None})
+    figure.savefig(buffer, format=image_format, dpi=_DOTS_AN_INCH[image_format], metadata={"Date": None})
     return buffer.getvalue().replace(_LAYOUT_FONT, _PAGE_FONT)
 
 

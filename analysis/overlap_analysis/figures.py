@@ -11,7 +11,7 @@ from typing import NamedTuple
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb, to_rgba_array
+from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from scipy.cluster import hierarchy
@@ -34,14 +34,13 @@ from overlap_analysis.drawing import (
     style,
     text_columns,
 )
+from overlap_analysis.pair_scatter import draw_dots, draw_star, pairs_text, r_text, scatter_pairs, shown_text
 
 CATEGORY_COLORS = ("#1b068d", "#7e03a8", "#bf3984", "#ea7457", "#fdae32", "#8a8a8a")
 """Color of each of `SHOWN_CATEGORIES` in all figures, from plasma: ordered in gray and for color-blind readers."""
 
 NAMED_ROWS = 80
 """With more variants than this, rows carry numbers instead of names."""
-
-_RASTERIZE_ABOVE = 2000
 
 
 def error_correlation_heatmap(
@@ -101,15 +100,15 @@ def inconsistency_by_category(
     present = np.unique(category_P)
     height = 0.85 * len(present)
     with style():
-        subtitle = f"{_pairs(len(category_P))} as dots; diamonds are means with 95 % intervals"
+        subtitle = f"{pairs_text(len(category_P))} as dots; diamonds are means with 95 % intervals"
         figure = new_figure(1.35 + height, "Error inconsistency by how the two variants differ", subtitle)
         axes = new_axes(figure, 1.75, 0.6, WIDTH - 1.75 - 1.7, height)
         for row, k in enumerate(present):
             values = 100 * inconsistency_P[(category_P == k) & ~np.isnan(inconsistency_P)]
             points = np.stack([values, row + 0.38 * _density_offsets(values)])
-            _scatter(axes, points, [CATEGORY_COLORS[k]] * len(values), total=len(category_P))
+            draw_dots(axes, points[0], points[1], [CATEGORY_COLORS[k]] * len(values), total=len(category_P))
             _draw_mean(axes, row, 100 * mean_K3[k])
-        labels = [f"{SHOWN_CATEGORIES[k]}\n{_pairs((category_P == k).sum())}" for k in present]
+        labels = [f"{SHOWN_CATEGORIES[k]}\n{pairs_text((category_P == k).sum())}" for k in present]
         axes.set_yticks(range(len(present)), labels)
         axes.set(ylim=(len(present) - 0.5, -0.5), xlabel="error inconsistency (% of examples)")
         axes.set_xlim(left=0)
@@ -128,23 +127,21 @@ def improvement_against_inconsistency(
     known = ~(np.isnan(inconsistency_P) | np.isnan(improvement_P))
     x, y, category = 100 * inconsistency_P[known], 100 * improvement_P[known], category_P[known]
     slope, intercept, r = linear_fit(x, y)
-    fitted = "" if np.isnan(r) else f"; line: least squares over all pairs, r = {r:.2f}"
+    fitted = "" if np.isnan(r) else f"; line: least squares over all pairs, {r_text(r)}"
     with style():
-        subtitle = f"{_pairs(len(x))} as dots, category means as stars{fitted}"
+        subtitle = f"{shown_text(len(x), total=len(x))}; category means as stars{fitted}"
         figure = new_figure(5.4, "Improvement by a two-model ensemble against error inconsistency", subtitle)
         axes = new_axes(figure, 0.9, 0.6, WIDTH - 1.1, 3.75)
         axes.axhline(0, color=MUTED, linewidth=0.8)
-        # A fixed shuffle, so that no category hides the others.
-        shuffled = np.random.default_rng(0).permutation(len(x))
-        colors = [CATEGORY_COLORS[k] for k in category[shuffled]]
-        _scatter(axes, np.stack([x, y])[:, shuffled], colors, total=len(x))
+        scatter_pairs(axes, x, y, [CATEGORY_COLORS[k] for k in category], total=len(x))
         if np.isfinite(r):
             ends = np.array([x.min(), x.max()])
             axes.plot(ends, intercept + slope * ends, color=INK, linewidth=1.2)
         handles = []
         for k in np.unique(category):
             at, color = category == k, CATEGORY_COLORS[k]
-            axes.plot(x[at].mean(), y[at].mean(), "*", color=color, markersize=18, markeredgecolor=INK)
+            mean_x3, mean_y3 = (np.array([values[at].mean(), np.nan, np.nan]) for values in (x, y))
+            draw_star(axes, mean_x3, mean_y3, color)
             handles.append(dot(color, SHOWN_CATEGORIES[k]))
         legend(figure, handles)
         axes.set(xlabel="error inconsistency (% of examples)", ylabel="improvement (points)")
@@ -229,15 +226,6 @@ def _row_labels(names: Sequence[str], *, size: float) -> _RowLabels:
     return _RowLabels(range(len(text)), text, size, 0.3 + max(map(text_columns, text)) * 0.6 * size / 72)
 
 
-def _scatter(axes: Axes, points_2: NDArray[np.float64], colors: Sequence[str], *, total: int) -> None:
-    """Dots that shrink and fade with their number; as an image where the figure has too many in total."""
-    crowding = np.sqrt(max(len(colors), 1))
-    size, alpha = np.clip(400 / crowding, 7, 40), np.clip(25 / crowding, 0.15, 0.6)
-    x, y = points_2
-    rasterized = total > _RASTERIZE_ABOVE
-    axes.scatter(x, y, s=size, c=to_rgba_array(colors, alpha=alpha), linewidths=0, rasterized=rasterized)
-
-
 def _density_offsets(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Places in [-1, 1] that spread points where many share a value, so that the outline is their density."""
     # Multiples of the golden ratio: neighbors land far apart, and the same way every time.
@@ -257,7 +245,3 @@ def _draw_mean(axes: Axes, row: int, mean_3: NDArray[np.float64]) -> None:
     axes.plot(mean, row, "D", markersize=7, color=INK, markeredgecolor="white")
     text = f"{mean:.1f} %" + (f"  [{low:.1f}, {high:.1f}]" if np.isfinite(low) else "")
     axes.text(1.02, row, text, va="center", transform=axes.get_yaxis_transform())
-
-
-def _pairs(count: int) -> str:
-    return f"{count:,} pair{'' if count == 1 else 's'}"

@@ -46,6 +46,7 @@ def category_trend(
     direction: Literal["rising", "falling"] = "rising",
     permutations: int = 1000,
     seed: int = 0,
+    fixed: int | None = None,
 ) -> Trend:
     """Jonckheere-Terpstra test of a pair metric over the ordered categories, with permuted variants.
 
@@ -61,9 +62,10 @@ def category_trend(
         direction: of the alternative: error inconsistency is expected to rise, κ and φ to fall.
         permutations: how many; the smallest possible p-value is 1 / (permutations + 1).
         seed: same seed and data, same p-value.
+        fixed: a variant that stays where it is in every permutation: the base, where only its pairs have values.
 
     Raises:
-        ValueError: the shapes do not fit, a category is no index, or the direction is unknown.
+        ValueError: the shapes do not fit, a category is no index, or the direction or the fixed variant is unknown.
 
     Source: Jonckheere, Biometrika 41 (1954); Terpstra, Indagationes Mathematicae 14 (1952); Hubert & Schultz,
         British Journal of Mathematical and Statistical Psychology 29 (1976), for the permutations (QAP); Phipson
@@ -81,8 +83,7 @@ def category_trend(
     a, b = (index[order] for index in pair_indices(len(category_VV)))
     sorted_P = value_P[order]
     ends = np.append(np.flatnonzero(sorted_P[1:] != sorted_P[:-1]) + 1, len(order))
-    rng = np.random.default_rng(seed)
-    shuffles = [np.arange(len(category_VV)), *(rng.permutation(len(category_VV)) for _ in range(permutations))]
+    shuffles = _shuffles(len(category_VV), permutations, seed, fixed)
     effects = np.array([_effect(category_VV, shuffle, a, b, ends) for shuffle in shuffles])
     effect, null = effects[0], effects[1:][~np.isnan(effects[1:])]
     as_extreme = null >= effect if direction == "rising" else null <= effect
@@ -94,6 +95,21 @@ def category_trend(
         permutations=len(null),
         pairs=pairs,
     )
+
+
+def _shuffles(variants: int, permutations: int, seed: int, fixed: int | None) -> list[NDArray[np.int64]]:
+    """The variants in their order, then permuted."""
+    if fixed is not None and not 0 <= fixed < variants:
+        raise ValueError(f"fixed: expected 0 to {variants - 1}, got {fixed}")
+    rng = np.random.default_rng(seed)
+    in_order = np.arange(variants)
+    moved = in_order if fixed is None else np.delete(in_order, fixed)
+    shuffles = [in_order]
+    for _ in range(permutations):
+        shuffle = in_order.copy()
+        shuffle[moved] = moved[rng.permutation(len(moved))]
+        shuffles.append(shuffle)
+    return shuffles
 
 
 def _category_matrix(value_P: NDArray[np.float64], category_P: NDArray[np.int8], direction: str) -> NDArray[np.int8]:

@@ -49,6 +49,35 @@ def wilson_interval(
     return np.minimum(np.maximum(center - half, 0), share), np.maximum(np.minimum(center + half, 1), share)
 
 
+def paired_difference(
+    only_first: ArrayLike, only_second: ArrayLike, examples: ArrayLike, *, level: float = 0.95
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Difference of two accuracies on the same examples, with its interval.
+
+    Args:
+        only_first: counts of examples that only the first variant gets right.
+        only_second: that only the second does, broadcast with the first.
+        examples: all examples, broadcast likewise.
+        level: nominal coverage.
+
+    Returns:
+        (difference, low, high), float64 with -1 <= low <= difference <= high <= 1; NaN where there is no example.
+
+    Source: Agresti & Min, Statistics in Medicine 24 (2005): Wald's interval after half an example is added to each
+        of the four joint outcomes.
+
+    >>> [value.round(3).item() for value in paired_difference(30, 10, 200)]
+    [0.1, 0.038, 0.16]
+    """
+    z = normal_quantile(level)
+    first, second, total = (np.asarray(counts, np.float64) for counts in (only_first, only_second, examples))
+    total = np.where(total > 0, total, np.nan)
+    center = (first - second) / (total + 2)
+    half = z * np.sqrt(np.maximum(first + second + 1 - (first - second) ** 2 / (total + 2), 0)) / (total + 2)
+    difference = (first - second) / total
+    return difference, np.clip(center - half, -1, difference), np.clip(center + half, difference, 1)
+
+
 def percentile_interval(samples: NDArray[np.float64], *, level: float = 0.95) -> tuple[float, float]:
     """Equal-tailed interval of bootstrap samples.
 

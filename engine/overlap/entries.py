@@ -196,7 +196,7 @@ class EvaluationEntry(Entry):
 
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     compile: bool = Field(default=False, description="torch.compile")
-    embeddings: bool = Field(default=False, description="keep what each network hands to its classifier")
+    embeddings: bool = Field(default=False, description="keep what each network hands to its classifier, on train too")
 
 
 class SweepEntry(Entry):

@@ -1,7 +1,7 @@
 """One variant over one dataset -> predictions; torch and scikit-learn, no Ray."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from overlap.datasets import Dataset, Split
 from overlap.datasets.label_spaces import output_columns
 from overlap.datasets.pixels import Pixels
 from overlap.inference import Device, Network, run_network
-from overlap.store import Predictions, round_logits
+from overlap.store import EmbeddedSplit, Predictions, round_logits
 from overlap.variants import Evaluation, Variant
 from overlap_analysis.calibration import fit_temperature
 
@@ -89,19 +89,25 @@ def _known_network(variant: Variant) -> bool:
 
 def estimator_predictor(
     variant: Variant,
-    train: Split,
+    train_data: Dataset,
     features: Callable[[Split], NDArray[np.float64]],
     *,
-    known: tuple[str, ...],
     classes: tuple[str, ...],
     threads: int,
+    evaluation: Evaluation,
 ) -> Predict:
-    """Fits a scikit-learn classifier on the `known` classes; gives its outputs over a dataset's `classes`."""
+    """Fits a scikit-learn classifier on the classes of `train_data`; gives its outputs over a dataset's `classes`.
+
+    Its embeddings, if they are to be kept, are its features.
+    """
+    known, train = train_data.class_names, train_data.splits["train"]
 
     def predict(split: Split) -> Outputs:
+        features_ND = features(split)
         with _thread_pools().limit(limits=threads):
-            logits_NC = models.estimator_logits(estimator, features(split), len(known))
-        return Outputs(logits_NC=logits_NC[:, output_columns(classes, known)])
+            logits_NC = models.estimator_logits(estimator, features_ND, len(known))
+        kept_ND = features_ND.astype(np.float32) if evaluation.embeddings else None
+        return Outputs(logits_NC=logits_NC[:, output_columns(classes, known)], embeddings_ND=kept_ND)
 
     estimator = models.make_estimator(variant)
     train_ND = features(train)
@@ -119,6 +125,8 @@ def _thread_pools() -> ThreadpoolController:
 def evaluate(predict: Predict, dataset: Dataset) -> Predictions:
     """Predictions on the test split, with the temperature that fits the calibration split best.
 
+    Where embeddings are kept, those of the train split are, too: probes are fitted to them.
+
     Raises:
         ValueError: the outputs are not (N, classes), or hold a NaN or +inf.
     """
@@ -131,15 +139,24 @@ def evaluate(predict: Predict, dataset: Dataset) -> Predictions:
         temperature = fit_temperature(logits_NC, calibration.labels_N)
     test = dataset.splits["test"]
     parts["test"] = predict(test)
-    embeddings = {name: outputs.embeddings_ND for name, outputs in parts.items()}
+    if parts["test"].embeddings_ND is not None and "train" in dataset.splits:
+        parts = {"train": predict(dataset.splits["train"]), **parts}
     return Predictions(
         ids_N=test.ids_N,
         labels_N=test.labels_N,
         logits_NC=_checked(parts["test"].logits_NC, test, dataset),
         temperature=temperature,
-        embeddings={name: values for name, values in embeddings.items() if values is not None},
+        embeddings=dict(_embedded(parts, dataset)),
         batch_size=parts["test"].batch_size,
     )
+
+
+def _embedded(parts: Mapping[str, Outputs], dataset: Dataset) -> Iterator[tuple[str, EmbeddedSplit]]:
+    """The embeddings of each split that has some."""
+    for name, outputs in parts.items():
+        split = dataset.splits[name]
+        if outputs.embeddings_ND is not None:
+            yield name, EmbeddedSplit(ids_N=split.ids_N, labels_N=split.labels_N, values_ND=outputs.embeddings_ND)
 
 
 def _checked(logits_NC: NDArray[np.float32], split: Split, dataset: Dataset) -> NDArray[np.float16]:

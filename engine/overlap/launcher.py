@@ -111,7 +111,9 @@ def take_stock(plan: Plan, store: Store, *, retry_failed: bool = False, damage: 
 def _results(plan: Plan, store: Store, dataset: str, damaged: frozenset[str]) -> frozenset[str]:
     """The results that are there, with their embeddings if the sweep keeps those."""
     results = _whole(store.result_names(dataset), damaged)
-    return results & frozenset(store.embeddings_names(dataset)) if plan.sweep.evaluation.embeddings else results
+    kept = frozenset(store.embeddings_names(dataset)) if plan.sweep.evaluation.embeddings else frozenset()
+    without = frozenset(job.key[:16] for job in plan.evaluation_on(dataset) if not job.evaluation.embeddings)
+    return results & (kept | without)
 
 
 def _whole(names: dict[str, str], damaged: frozenset[str]) -> frozenset[str]:

@@ -152,6 +152,31 @@ def _has_examples(store: Store, file: str, footer: Mapping[str, str], first: _Ex
     return np.array_equal(own.ids_N, first.ids_N) and np.array_equal(own.labels_N, first.labels_N)
 
 
+def read_log_confidences(
+    store: Store, outcomes: Outcomes, *, calibrated: bool, chosen_N: NDArray[np.bool_] | None = None
+) -> NDArray[np.float32]:
+    """Logarithm of the probability that each variant gives to its own prediction.
+
+    Returns:
+        (V, examples), those of `chosen_N` or all; NaN of variants of which only the predictions are known.
+
+    Raises:
+        CorruptFileError: a file is damaged.
+    """
+    column = "calibrated_log_partition" if calibrated else "log_partition"  # the highest logit is 0
+    chosen_N = np.ones(len(outcomes.labels_N), np.bool_) if chosen_N is None else chosen_N
+    confidences_VN = np.empty((len(outcomes.variants), int(np.count_nonzero(chosen_N))), np.float32)
+
+    def read(variant: int) -> None:
+        stored = store.read(outcomes.result_names[variant], columns=[column])
+        confidences_VN[variant] = -stored.table.column(column).to_numpy()[chosen_N]
+
+    threads = reading_threads(store.objects.url, cores=len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(read, range(len(outcomes.variants))))
+    return confidences_VN
+
+
 def only(outcomes: Outcomes, variants: Sequence[int]) -> Outcomes:
     """The outcomes of some variants, the others counted as missing."""
     left_out = tuple(name for v, name in enumerate(outcomes.names) if v not in set(variants))

@@ -151,7 +151,10 @@ def _weights_key(variant: Variant | None, datasets: Mapping[str, DatasetFacts]) 
 def _evaluation_job(sweep: Sweep, variant: Variant, datasets: Mapping[str, DatasetFacts], dataset: str) -> Job:
     facts = datasets[dataset]
     config = canonical_json(result_config(variant, datasets, facts, sweep.evaluation))
-    cost = float(sum(split.size for name, split in facts.splits.items() if name in ("test", "calibration")))
+    of_network = not variant.is_estimator or variant.built_on is not None  # pixels are no embeddings
+    embeddings = sweep.evaluation.embeddings and of_network
+    read = ("test", "calibration", "train") if embeddings else ("test", "calibration")
+    cost = float(sum(split.size for name, split in facts.splits.items() if name in read))
     if variant.is_estimator:
         epochs = 1 if variant.built_on else ESTIMATED_EPOCHS_OF_AN_ESTIMATOR
         cost += datasets[variant.train_on].splits["train"].size * epochs
@@ -163,5 +166,5 @@ def _evaluation_job(sweep: Sweep, variant: Variant, datasets: Mapping[str, Datas
         config=config,
         weights_key=_weights_key(variant.built_on if variant.is_estimator else variant, datasets),
         cost=cost,
-        evaluation=sweep.evaluation,
+        evaluation=replace(sweep.evaluation, embeddings=embeddings),
     )

@@ -93,15 +93,14 @@ def status(store: Store) -> Status:
 
 
 def choose_dataset(lock: LockFile, dataset: str | None) -> str:
-    """The dataset to analyze: the one asked for, or the only one.
+    """The dataset to analyze: the one asked for, or the first that the sweep evaluates on.
 
     Raises:
-        ArgumentError: the sweep has no such dataset, or several and none was asked for.
+        ArgumentError: the sweep has no such dataset.
     """
     known: Mapping[str, object] = lock.results
-    if dataset is None and len(known) == 1:
+    if dataset is None:
         return next(iter(known))
-    if dataset is not None and dataset in known:
-        return dataset
-    wanted = f"'{dataset}' was not evaluated" if dataset else "the sweep was evaluated on several datasets"
-    raise ArgumentError(f"{wanted}; give --dataset as one of {', '.join(known)}")
+    if dataset not in known:
+        raise ArgumentError(f"'{dataset}' was not evaluated; give --dataset as one of {', '.join(known)}")
+    return dataset

@@ -178,14 +178,13 @@ def _predictor(job: Job, workplace: Workplace, store: Store, dataset: Dataset, d
         classes = len(workplace.facts[variant.built_on.train_on].class_names) if weights else 0
         embedder = models.build_embedder(variant.built_on, weights=weights, classes=classes, cache=workplace.cache.here)
         features = embedding_features(variant.built_on, embedder, open_pixels, device, job.evaluation)
-    train_data = workplace.dataset(variant.train_on)
     return estimator_predictor(
         variant,
-        train_data.splits["train"],
+        workplace.dataset(variant.train_on),
         features,
-        known=train_data.class_names,
         classes=dataset.class_names,
         threads=device.threads,
+        evaluation=job.evaluation,
     )
 
 

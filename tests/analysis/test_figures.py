@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from overlap_analysis import drawing, figures, selection_figures
+from overlap_analysis import category_figures, drawing, figures, pair_scatter, selection_figures
 
 HOSTILE = [
     "</text><script>alert(1)</script>",
@@ -35,6 +35,17 @@ def pair_columns(pairs, seed=0):
     return inconsistency, 0.2 * inconsistency + rng.normal(0, 0.005, pairs), category
 
 
+def panels(improvement):
+    mean_K3 = np.full((5, 3), [0.02, 0.01, 0.03])
+    return [
+        category_figures.EnsemblePanel(title="improvement (points)", value_P=improvement, mean_K3=mean_K3, baseline=0),
+        category_figures.EnsemblePanel(title="accuracy (%)", value_P=0.9 + improvement, mean_K3=0.9 + mean_K3),
+        category_figures.EnsemblePanel(
+            title="conversion rate (%)", value_P=0.7 - improvement, mean_K3=0.7 - mean_K3, r_ends=(-0.9, -0.4)
+        ),
+    ]
+
+
 def draw(name, variants=6, pairs=40, names=None, image_format="svg"):
     """One figure of each kind from plausible numbers."""
     inconsistency, improvement, category = pair_columns(pairs)
@@ -51,6 +62,9 @@ def draw(name, variants=6, pairs=40, names=None, image_format="svg"):
         ),
         "improvement": lambda: figures.improvement_against_inconsistency(
             inconsistency, improvement, category, image_format=image_format
+        ),
+        "ensembles": lambda: category_figures.ensembles_against_inconsistency(
+            inconsistency, category, np.full((5, 3), [0.1, 0.08, 0.12]), panels(improvement), image_format=image_format
         ),
         "greedy": lambda: selection_figures.greedy_curve(
             curve_S3[:, 0], curve_S3, best_single=0.8, all_members=0.81, image_format=image_format
@@ -72,7 +86,7 @@ def texts(svg):
     return [element.text or "" for element in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
 
 
-KINDS = ("heatmap", "categories", "improvement", "greedy", "low accuracy", "accuracies")
+KINDS = ("heatmap", "categories", "improvement", "ensembles", "greedy", "low accuracy", "accuracies")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -170,10 +184,14 @@ class TestClusterOrder:
 
 
 class TestPairFigures:
-    @pytest.mark.parametrize("kind", ["categories", "improvement"])
+    @pytest.mark.parametrize("kind", ["categories", "improvement", "ensembles"])
     @pytest.mark.parametrize("pairs", [1, 2, 3, 5000])
     def test_take_few_and_many_pairs(self, kind, pairs):
         assert len(draw(kind, pairs=pairs)) < 500_000
+
+    @pytest.mark.parametrize("kind", ["categories", "improvement", "ensembles"])
+    def test_take_little_space_for_the_pairs_of_500_variants(self, kind):
+        assert len(draw(kind, pairs=125_000)) < 200_000
 
     def test_leave_out_undefined_pairs(self):
         inconsistency, improvement, category = pair_columns(30)
@@ -197,6 +215,57 @@ class TestPairFigures:
             if "r =" in text
         ]
         assert subtitle.endswith("r = 1.00")
+
+
+class TestEnsemblePanels:
+    def test_name_each_metric_with_its_correlation_and_interval(self):
+        shown = texts(draw("ensembles"))
+        assert {"improvement (points)", "accuracy (%)", "conversion rate (%)"} <= set(shown)
+        [interval] = [text for text in shown if "[" in text]
+        assert interval.startswith("r = \N{MINUS SIGN}0.")
+        assert interval.endswith("[\N{MINUS SIGN}0.90, \N{MINUS SIGN}0.40]")
+
+    def test_leave_out_pairs_without_a_value(self):
+        inconsistency, improvement, category = pair_columns(30)
+        mean_K3 = np.full((5, 3), np.nan)
+        undefined = np.where(np.arange(30) == 3, np.nan, improvement)
+        svg = category_figures.ensembles_against_inconsistency(inconsistency, category, mean_K3, panels(undefined))
+        assert b"nan" not in svg.lower()
+
+    def test_draw_the_unknown_category_without_a_mean(self):
+        inconsistency, improvement, category = pair_columns(30)
+        unknown = np.where(category == 0, np.int8(-1), category)
+        mean_K3 = np.full((5, 3), 0.1)
+        svg = category_figures.ensembles_against_inconsistency(inconsistency, unknown, mean_K3, panels(improvement))
+        assert "unknown" in texts(svg)
+
+    def test_say_that_two_pairs_have_no_line(self):
+        assert texts(draw("ensembles", pairs=2)).count("no line") == 3
+
+
+class TestCells:
+    def test_are_an_image_that_holds_every_pair_in_the_color_of_its_category(self):
+        x = np.repeat([0.1, 0.2], 4000)
+        y, category = np.repeat([0.02, 0.04], 4000), np.repeat([0, 4], 4000).astype(np.int8)
+        with drawing.style():
+            axes = drawing.new_axes(drawing.new_figure(3, "", ""), 1, 1, 2, 1)
+            colors = [figures.CATEGORY_COLORS[k] for k in category]
+            pair_scatter.scatter_pairs(axes, x, y, colors, total=8000)
+        [cells] = axes.get_images()
+        shade_HW = np.asarray(cells.get_array())[..., 3]
+        assert np.count_nonzero(shade_HW) == 2
+        assert shade_HW[0, 0] == shade_HW[-1, -1] == 1
+        low, high = (np.asarray(cells.get_array())[corner, corner, :3] for corner in (0, -1))
+        assert low == pytest.approx(matplotlib.colors.to_rgb(figures.CATEGORY_COLORS[0]), abs=1 / 30)
+        assert high == pytest.approx(matplotlib.colors.to_rgb(figures.CATEGORY_COLORS[4]), abs=1 / 30)
+        assert axes.get_xlim()[0] < 0.1 < 0.2 < axes.get_xlim()[1]
+
+    def test_of_pairs_that_are_all_alike_are_one(self):
+        with drawing.style():
+            axes = drawing.new_axes(drawing.new_figure(3, "", ""), 1, 1, 2, 1)
+            pair_scatter.scatter_pairs(axes, np.zeros(7000), np.zeros(7000), ["#000000"] * 7000, total=7000)
+        [cells] = axes.get_images()
+        assert np.count_nonzero(np.asarray(cells.get_array())[..., 3]) == 1
 
 
 class TestLinearFit:

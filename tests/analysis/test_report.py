@@ -1,115 +1,34 @@
 """The report: sentences that follow the numbers, a page that is offline, complete and safe."""
 
+import json
 import re
 import subprocess
 import sys
+import zlib
+from base64 import b64decode, b64encode
 from dataclasses import fields, replace
+from hashlib import sha256
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from overlap_analysis.categories import CATEGORIES, CategoryMean
 from overlap_analysis.report import (
-    AdditionPath,
+    Drawing,
     FailureRow,
-    GreedyCurve,
-    LowAccuracy,
-    PairColumns,
-    ReportData,
-    VariantRow,
+    Section,
+    SectionTable,
+    decoded_confidences,
+    outcome_codes,
     render_report,
+    report_figures,
 )
+from overlap_analysis.report.payload import script_data
+from synthetic_report import HOSTILE_NAMES, category_row, make_report
 
-FRAMEWORKS = ("supervised", "simclr", "clip")
-METRICS = ("error_inconsistency", "error_correlation", "kappa", "improvement")
 RISING = {"reinit": (0.05, 0.04, 0.06), "architecture": (0.08, 0.07, 0.09), "dataset": (0.12, 0.11, 0.13)}
-
-
-def make_report(variants=8, steps=6):
-    """A sweep of plausible numbers, with pairs of every category."""
-    rng = np.random.default_rng(0)
-    rows = tuple(_variant(v, float(rng.uniform(0.7, 0.9))) for v in range(variants))
-    pairs = _pairs(np.array([row.accuracy for row in rows]), rng)
-    return ReportData(
-        title="digits",
-        dataset="digits",
-        examples=400,
-        classes=10,
-        variants=rows,
-        pairs=pairs,
-        categories=tuple(_mean(pairs, k, metric) for k in range(5) for metric in METRICS),
-        greedy=_greedy([row.name for row in rows], steps),
-        low_accuracy=_low_accuracy([row.name for row in rows]),
-        failures=(),
-        pending=0,
-        provenance=(("overlap", "0.1.0"), ("store", "runs/digits")),
-    )
-
-
-def _variant(v, accuracy):
-    return VariantRow(
-        name=f"resnet-{v}",
-        architecture="resnet",
-        framework=FRAMEWORKS[v % 3],
-        train_on="digits",
-        seed=v,
-        accuracy=accuracy,
-        accuracy_low=accuracy - 0.03,
-        accuracy_high=accuracy + 0.03,
-        nll=0.5,
-        temperature=1.3,
-    )
-
-
-def _pairs(accuracy_V, rng):
-    a, b = np.triu_indices(len(accuracy_V), k=1)
-    category = np.arange(len(a)) % 5
-    inconsistency = 0.05 + 0.03 * category + rng.normal(0, 0.01, len(a))
-    improvement = 0.2 * inconsistency + rng.normal(0, 0.005, len(a))
-    return PairColumns(
-        a=a.astype(np.int32),
-        b=b.astype(np.int32),
-        category=category.astype(np.int8),
-        error_inconsistency=inconsistency,
-        error_correlation=1 - 3 * inconsistency,
-        kappa=1 - 3.1 * inconsistency,
-        ensemble_accuracy=(accuracy_V[a] + accuracy_V[b]) / 2 + improvement,
-        improvement=improvement,
-    )
-
-
-def _mean(pairs, k, metric):
-    values = getattr(pairs, metric)[pairs.category == k]
-    mean = float(values.mean())
-    return category_row(CATEGORIES[k], metric, (mean, mean - 0.01, mean + 0.01), pairs=len(values))
-
-
-def category_row(category, metric, ends, *, pairs=3):
-    mean, low, high = ends
-    return CategoryMean(category=category, metric=metric, pairs=pairs, undefined=0, mean=mean, low=low, high=high)
-
-
-def _greedy(names, steps):
-    accuracy = np.linspace(0.85, 0.9, steps)
-    return GreedyCurve(
-        variants=tuple(names[step % len(names)] for step in range(steps)),
-        selection_accuracy=accuracy + 0.02,
-        evaluation_accuracy=accuracy,
-        evaluation_low=accuracy - 0.04,
-        evaluation_high=accuracy + 0.04,
-        selection_examples=200,
-        evaluation_examples=200,
-        best_single=names[0],
-        best_single_accuracy=0.85,
-        all_members_accuracy=0.88,
-    )
-
-
-def _low_accuracy(names):
-    ends = np.linspace(0.8, 0.84, 4)[:, None] + np.array([0.0, -0.03, 0.03])
-    paths = [AdditionPath(start=name, accuracy_S3=ends, reported_S=ends[:, 2]) for name in names[:2]]
-    return LowAccuracy(paths=tuple(paths), first=((names[-1], 0.61),) * len(paths), best_added=0.62)
 
 
 class Page(HTMLParser):
@@ -126,7 +45,11 @@ class Page(HTMLParser):
         self._inside = tag
 
     def handle_data(self, data):
-        (self.styles if self._inside == "style" else self.words).append(data)
+        if self._inside != "script":
+            (self.styles if self._inside == "style" else self.words).append(data)
+
+    def handle_endtag(self, tag):
+        self._inside = None
 
     @property
     def text(self):
@@ -171,16 +94,8 @@ def page(data):
 
 
 class TestPage:
-    def test_loads_nothing_and_runs_nothing(self, page):
-        assert not {tag for tag, _ in page.tags} & {
-            "script",
-            "link",
-            "iframe",
-            "object",
-            "embed",
-            "form",
-            "base",
-        }
+    def test_loads_nothing_and_names_no_handler(self, page):
+        assert not {tag for tag, _ in page.tags} & {"link", "iframe", "object", "embed", "form", "base"}
         for _, attributes in page.tags:
             for name, value in attributes.items():
                 assert not name.startswith("on")
@@ -189,12 +104,17 @@ class TestPage:
                 assert name != "href" or value.startswith("#")
         assert not re.search(r"url\(|@import", "".join(page.styles))
 
-    def test_has_a_policy_that_forbids_it_too(self, page):
-        [policy] = [meta["content"] for meta in page.of("meta") if "http-equiv" in meta]
-        assert policy.startswith("default-src 'none'; style-src 'unsafe-inline'; img-src data:;")
+    def test_runs_its_own_script_only_and_the_policy_names_that_script(self, data):
+        html = render_report(data)
+        [numbers, script] = re.findall(r"<script[^>]*>(.*?)</script>", html, re.DOTALL)
+        [policy] = [meta["content"] for meta in Page(html).of("meta") if "http-equiv" in meta]
+        assert policy.startswith("default-src 'none'; script-src 'sha256-")
+        assert f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" in policy
+        assert json.loads(numbers)["examples"] == 400
+        assert "innerHTML" not in script
 
     def test_describes_every_image(self, page):
-        assert len(page.of("img")) == 6
+        assert len(page.of("img")) == 4
         assert all(len(image["alt"]) > 20 for image in page.of("img"))
 
     def test_names_dataset_examples_variants_and_level(self, page):
@@ -261,7 +181,7 @@ class TestHostileText:
         greedy = replace(data.greedy, variants=(evil,) * 6, best_single=evil)
         data = replace(data, title=evil, dataset=evil, provenance=((evil, evil),))
         page = Page(render_report(replace(data, variants=rows, failures=(failure,), greedy=greedy)))
-        assert not page.of("script")
+        assert [script.get("type") for script in page.of("script")] == ["application/json", None]
         assert all(image["src"].startswith("data:") and "onerror" not in image for image in page.of("img"))
         assert all(" ".join(name.split()) in page.text for name in self.NAMES)
 
@@ -276,7 +196,8 @@ class TestSizes:
         page = Page(render_report(only(data, 2)))
         assert "1 pair" in page.text
         assert "too few or too alike" in page.text
-        assert len(page.of("img")) == 3
+        assert len(page.of("img")) == 2
+        assert "map-metric" not in {select["id"] for select in page.of("select")}
 
     def test_no_variant_is_refused(self, data):
         with pytest.raises(ValueError, match="at least one with a result, got none"):
@@ -292,7 +213,7 @@ class TestMissing:
     def test_greedy_selection(self, data):
         page = Page(render_report(replace(data, greedy=None)))
         assert "No ensemble was selected." in page.text
-        assert len(page.of("img")) == 5
+        assert len(page.of("img")) == 3
 
     def test_held_out_examples(self, data):
         unknown = np.full(6, np.nan)
@@ -311,7 +232,7 @@ class TestMissing:
         blank = np.full_like(data.pairs.error_correlation, np.nan)
         page = Page(render_report(with_pairs(data, error_correlation=blank, kappa=blank)))
         assert "φ is undefined for every pair" in page.text
-        assert len(page.of("img")) == 5
+        assert not page.of("select")
 
     def test_correlation_of_some_pairs(self, data):
         phi = data.pairs.error_correlation.copy()
@@ -324,14 +245,15 @@ class TestMissing:
         page = Page(render_report(bare))
         assert "No category has a mean error inconsistency." in page.text
         assert "No pair has an ensemble accuracy." in page.text
-        assert len(page.of("img")) == 5
+        assert "scatter" not in {element.get("id") for element in page.of("div")}
 
 
 class TestFindings:
     def test_say_that_inconsistency_rises_and_no_intervals_overlap(self, data):
         text = statement(with_means(data, RISING), "Inconsistency")
-        assert "rises at every step: reinit 5.0\u202f%, architecture 8.0\u202f% and dataset 12.0\u202f%" in text
-        assert text.endswith("No neighboring intervals overlap.")
+        means = "reinit 5.0 % [4.0, 6.0], architecture 8.0 % [7.0, 9.0] and dataset 12.0 % [11.0, 13.0]"
+        assert f"rises at every step: {means}." in text.replace("\u202f", " ")
+        assert "No neighboring intervals overlap." in text
 
     def test_name_the_neighbors_whose_intervals_overlap(self, data):
         wide = RISING | {"dataset": (0.12, 0.085, 0.16)}
@@ -347,11 +269,32 @@ class TestFindings:
     def test_do_not_compare_unknown_intervals(self, data):
         unknown = RISING | {"dataset": (0.12, np.nan, np.nan)}
         text = statement(with_means(data, unknown), "Inconsistency")
-        assert text.endswith("The intervals of architecture and dataset are unknown.")
+        assert "The intervals of architecture and dataset are unknown." in text
 
     def test_judge_no_order_of_one_category(self, data):
         text = statement(with_means(data, {"reinit": (0.05, 0.04, 0.06)}), "Inconsistency")
         assert "there is no order to judge: reinit 5.0\u202f%" in text
+
+    def test_give_the_effect_of_the_trend_and_its_test(self, data):
+        text = statement(data, "Inconsistency")
+        found = "later category is the more inconsistent one with probability 0.87 (p = 0.001 over 1,000 permutations"
+        assert found in text
+        weak = replace(data.trends[0], p_value=0.2)
+        assert "which chance alone could do (p = 0.2" in statement(replace(data, trends=(weak,)), "Inconsistency")
+        assert "later category" not in statement(replace(data, trends=()), "Inconsistency")
+
+    def test_compare_pairs_of_like_accuracy_and_independent_errors(self, data):
+        rows = {(row.control, row.mean.category): row.mean for row in data.controls if "kappa" not in row.mean.metric}
+        text = statement(data, "Inconsistency").replace("\u202f", " ")
+        for control, words in (("accuracy_matched", "like accuracy it is"), ("independent", "as these would give")):
+            first = rows[control, "reinit"].mean
+            assert f"{words} {100 * first:.1f} % [" in text
+        assert "like accuracy" not in statement(replace(data, controls=()), "Inconsistency")
+
+    def test_say_for_whom_the_numbers_hold(self, data):
+        assert "these 8 variants and 400 examples" in statement(data, "Limits")
+        assert "too narrow" in statement(data, "Limits")
+        assert "Limits" not in Page(render_report(only(data, 1))).text
 
     def test_name_the_best_pair_and_what_it_gains(self, data):
         p = int(np.argmax(data.pairs.ensemble_accuracy))
@@ -392,3 +335,100 @@ class TestFindings:
         assert verdict in text
         assert "after 2 steps" in text
         assert "right on 95.0\u202f% [91.0, 98.0]" in text
+
+
+def unpacked(text, kind):
+    return np.frombuffer(zlib.decompress(b64decode(text)), kind)
+
+
+class TestScriptData:
+    def test_holds_the_counts_of_every_pair_in_order(self, data):
+        pairs = json.loads(script_data(data))["pairs"]
+        assert pairs["type"] == "uint16"
+        assert unpacked(pairs["bothCorrect"], "<u2").tolist() == data.pairs.both_correct.tolist()
+        assert unpacked(pairs["ensembleCorrect"], "<u2").tolist() == data.pairs.ensemble_correct.tolist()
+        assert unpacked(pairs["category"], "u1").tolist() == data.pairs.category.tolist()
+
+    def test_is_the_same_for_pairs_in_any_order_and_turned_around(self, data):
+        order = np.random.default_rng(3).permutation(len(data.pairs.a))
+        turned = {column.name: getattr(data.pairs, column.name)[order] for column in fields(data.pairs)}
+        turned |= {"a": turned["b"], "b": turned["a"]}
+        assert script_data(with_pairs(data, **turned)) == script_data(data)
+
+    def test_marks_what_is_left_out_and_what_is_unknown(self, data):
+        some = {column.name: getattr(data.pairs, column.name)[1:] for column in fields(data.pairs)}
+        some["ensemble_correct"] = some["ensemble_correct"].copy()
+        some["ensemble_correct"][0] = -1
+        some["category"] = np.full_like(some["category"], -1)
+        pairs = json.loads(script_data(with_pairs(data, **some)))["pairs"]
+        assert unpacked(pairs["bothCorrect"], "<u2")[0] == 65535
+        assert unpacked(pairs["ensembleCorrect"], "<u2")[:2].tolist() == [65535, 65535]
+        assert set(unpacked(pairs["category"], "u1")) == {5}
+
+    def test_takes_wider_numbers_for_more_examples(self, data):
+        pairs = json.loads(script_data(replace(data, examples=65_535)))["pairs"]
+        assert pairs["type"] == "uint32"
+        assert unpacked(pairs["bothCorrect"], "<u4").tolist() == data.pairs.both_correct.tolist()
+
+    def test_cannot_end_its_element(self):
+        text = script_data(make_report(len(HOSTILE_NAMES), names=list(HOSTILE_NAMES), examples=60))
+        assert not set(text) & set("<>&\u2028\u2029")
+        assert json.loads(text)["variants"]["name"] == list(HOSTILE_NAMES)
+
+    def test_has_no_examples_where_none_were_sampled(self, data):
+        assert json.loads(script_data(replace(data, sample=None)))["sample"] is None
+
+
+class TestOutcomeCodes:
+    @given(st.floats(1e-6, 1), st.integers(2, 5000), st.booleans())
+    def test_keep_the_outcome_and_nearly_the_confidence(self, share, classes, correct):
+        confidence = classes**-(share)  # none is below 1 / classes
+        codes = outcome_codes(np.array([[correct]]), np.log([[confidence]]), classes)
+        assert bool(codes[0, 0] & 128) is correct
+        error = np.log(decoded_confidences(codes, classes)[0, 0] / confidence)
+        assert abs(error) <= np.log(classes) / 126 + 1e-9
+
+    def test_are_finest_where_a_prediction_is_nearly_sure(self):
+        confidences = np.array([[1.0, 0.999, 0.99, 0.9]])
+        codes = outcome_codes(np.ones((1, 4), bool), np.log(confidences), 1000)
+        np.testing.assert_allclose(decoded_confidences(codes, 1000), confidences, atol=0.01)
+        assert len(set(codes[0].tolist())) == 4
+
+    def test_know_what_is_unknown(self):
+        codes = outcome_codes(np.array([[True, False]]), np.full((1, 2), np.nan), 10)
+        assert codes.tolist() == [[255, 127]]
+        assert np.isnan(decoded_confidences(codes, 10)).all()
+
+
+class TestSections:
+    def section(self, name="bars"):
+        drawing = Drawing(name=name, draw=draw_format, alt="Bars of two numbers, one higher.", caption="Look at <it>.")
+        table = SectionTable(columns=("metric", "value"), rows=(("<i>", "0.5"),))
+        return Section(
+            key="extra", title="Extra & more", paragraphs=("One.", "Two < three."), figures=(drawing,), table=table
+        )
+
+    def test_stand_before_the_variants_with_figures_table_and_a_link(self, data):
+        page = Page(render_report(replace(data, sections=(self.section(),))))
+        assert "#section-extra" in {link.get("href") for link in page.of("a")}
+        ids = [section.get("id") for section in page.of("section")]
+        assert ids.index("low_accuracy") + 1 == ids.index("section-extra") == ids.index("variants") - 1
+        assert "Two < three." in page.text
+        assert "Look at <it>." in page.text
+        assert not page.of("i")
+        assert "data:image/svg+xml;base64," + b64encode(b"svg").decode() in {image["src"] for image in page.of("img")}
+
+    def test_figures_of_one_name_are_refused(self, data):
+        with pytest.raises(ValueError, match="two figures are named 'bars'"):
+            report_figures(replace(data, sections=(self.section(), self.section())))
+
+    def test_figures_are_drawn_in_the_format_asked_for(self, data):
+        figures = report_figures(replace(data, sections=(self.section(),)), "png")
+        assert figures["bars"].image == b"png"
+        own = ["error_inconsistency", "error_correlation", "improvement", "greedy", "low_accuracy", "variant_accuracy"]
+        assert list(figures) == [*own, "bars"]
+        assert all(figures[name].image.startswith(b"\x89PNG") for name in own)
+
+
+def draw_format(*, image_format):
+    return image_format.encode()

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from overlap_analysis.categories import CATEGORIES, SHOWN_CATEGORIES, CategoryMean
+from overlap_analysis.report.sample import ExampleSample
+from overlap_analysis.report.sections import Section
 from overlap_analysis.selection_figures import AdditionPath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantRow:
-    """One evaluated variant."""
+    """One evaluated variant: `correct` examples are what it gets right, `key` names its result."""
 
     name: str
     architecture: str
@@ -27,6 +29,8 @@ class VariantRow:
     accuracy_high: float
     nll: float
     temperature: float
+    correct: int
+    key: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,6 +46,8 @@ class PairColumns:
         kappa: agreement in being right, corrected for chance.
         ensemble_accuracy: of the mean of the two variants' probabilities.
         improvement: of that over the mean of the two accuracies.
+        both_correct: int64, examples that both get right.
+        ensemble_correct: int64, examples that the mean of their probabilities gets right; -1 if unknown.
     """
 
     a: NDArray[np.int32]
@@ -52,6 +58,8 @@ class PairColumns:
     kappa: NDArray[np.float64]
     ensemble_accuracy: NDArray[np.float64]
     improvement: NDArray[np.float64]
+    both_correct: NDArray[np.int64]
+    ensemble_correct: NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,6 +107,28 @@ class LowAccuracy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrendRow:
+    """Whether a metric rises, or falls, along the categories: a row of the table `trends`.
+
+    `effect` is the probability that a pair has a larger value than one of an earlier category, ties half.
+    """
+
+    metric: str
+    direction: str
+    effect: float
+    p_value: float
+    permutations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlMean:
+    """A mean by category under a control: `accuracy_matched`, `distinct`, `contested`, `independent`."""
+
+    control: str
+    mean: CategoryMean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FailureRow:
     """One variant without a result, and why."""
 
@@ -125,6 +155,10 @@ class ReportData:
         failures: variants without a result.
         pending: how many variants have neither a result nor a failure yet.
         provenance: what made these numbers, label and value.
+        sections: more experiments, shown after the low-accuracy one.
+        trends: tests along the categories.
+        controls: means by category once more.
+        sample: of the examples; None leaves histograms and lists of examples out.
     """
 
     title: str
@@ -139,6 +173,10 @@ class ReportData:
     failures: tuple[FailureRow, ...]
     pending: int
     provenance: tuple[tuple[str, str], ...]
+    sections: tuple[Section, ...] = ()
+    trends: tuple[TrendRow, ...] = ()
+    controls: tuple[ControlMean, ...] = ()
+    sample: ExampleSample | None = None
 
     def accuracies(self) -> NDArray[np.float64]:
         """Accuracy of each variant with its interval, (V, 3)."""

@@ -4,20 +4,23 @@ Sentences are HTML: names in them are shortened, escaped, and isolated from the 
 text around them.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from overlap_analysis.categories import CATEGORIES, SHOWN_CATEGORIES
+from overlap_analysis.categories import SHOWN_CATEGORIES
 from overlap_analysis.drawing import short_name
 from overlap_analysis.figures import linear_fit
+from overlap_analysis.pair_counts import PairCounts
+from overlap_analysis.pair_intervals import metric_intervals
+from overlap_analysis.report.category_findings import ends_text, inconsistency_text
 from overlap_analysis.report.data import GreedyCurve, PairColumns, ReportData
-from overlap_analysis.report.numbers import count, decimal, interval, listed, percent, points
+from overlap_analysis.report.numbers import count, decimal, interval, percent, points
 from overlap_analysis.uncertainty import wilson_interval
+
+_FEW_VARIANTS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,8 +53,9 @@ def headlines(data: ReportData) -> tuple[Headline, ...]:
     shown = [Headline(label="best variant", value=percent(best.accuracy), note=note)]
     pair = best_pairs(data.pairs, 1)
     if len(pair):
-        accuracy = percent(data.pairs.ensemble_accuracy[pair[0]])
-        shown.append(Headline(label="best pair", value=accuracy, note=_pair_names(data, pair[0])))
+        accuracy = data.pairs.ensemble_accuracy[pair[0]]
+        note = _text("{}<br>{}", _share_interval(accuracy, data.examples), _pair_names(data, pair[0]))
+        shown.append(Headline(label="best pair", value=percent(accuracy), note=note))
     if data.greedy is not None and _is_judged(data.greedy):
         step = greedy_choice(data.greedy)
         ends = interval(data.greedy.evaluation_low[step], data.greedy.evaluation_high[step])
@@ -71,13 +75,15 @@ def summarize(data: ReportData) -> tuple[Statement, ...]:
     statements = [Statement(topic="Accuracy", text=_accuracy(data))]
     if len(data.pairs.a):
         statements += [
-            Statement(topic="Inconsistency", text=_trend(data.means_by_category("error_inconsistency"))),
+            Statement(topic="Inconsistency", text=inconsistency_text(data)),
             Statement(topic="Correlation", text=_correlation(data)),
             Statement(topic="Ensembles of two", text=_best_pair(data)),
         ]
     greedy = _text("No ensemble was selected.") if data.greedy is None else _greedy(data.greedy)
     statements.append(Statement(topic="Greedy selection", text=greedy))
     statements.append(Statement(topic="Completeness", text=_completeness(data)))
+    if len(data.variants) > 1:
+        statements.append(Statement(topic="Limits", text=_limits(data)))
     return tuple(statements)
 
 
@@ -107,45 +113,13 @@ def _accuracy(data: ReportData) -> Markup:
         return first + _text(" It is the only variant: there are no pairs to compare.")
     median = float(np.median([row.accuracy for row in data.variants]))
     return first + _text(
-        " The median of the {} variants is {}, the lowest {} ({}).",
+        " The median of the {} variants is {}, the lowest {} {} ({}).",
         len(data.variants),
         percent(median),
         percent(worst.accuracy),
+        interval(worst.accuracy_low, worst.accuracy_high),
         _name(worst.name),
     )
-
-
-def _trend(mean_K3: NDArray[np.float64]) -> Markup:
-    """Whether the mean rises from category to category, and which steps the intervals leave open."""
-    present = [k for k in range(len(CATEGORIES)) if np.isfinite(mean_K3[k, 0])]
-    if not present:
-        return _text("No category has a mean error inconsistency.")
-    means = listed([f"{CATEGORIES[k]} {percent(mean_K3[k, 0])}" for k in present])
-    if len(present) == 1:
-        return _text("All pairs with a mean are of one category, so there is no order to judge: {}.", means)
-    steps = list(pairwise(present))
-    falls = [step for step in steps if mean_K3[step[1], 0] <= mean_K3[step[0], 0]]
-    if falls:
-        broken = listed([f"from {CATEGORIES[i]} to {CATEGORIES[j]}" for i, j in falls])
-        first = _text("Mean error inconsistency does not rise at every step: not {}. Means: {}.", broken, means)
-    else:
-        first = _text("Mean error inconsistency rises at every step: {}.", means)
-    return first + " " + _separation(mean_K3, steps)
-
-
-def _separation(mean_K3: NDArray[np.float64], steps: Sequence[tuple[int, int]]) -> Markup:
-    low_K, high_K = mean_K3[:, 1], mean_K3[:, 2]
-    unknown = [step for step in steps if np.isnan(low_K[[*step]]).any()]
-    overlapping = [(i, j) for i, j in steps if low_K[i] <= high_K[j] and low_K[j] <= high_K[i]]
-    sentences = []
-    for found, verdict in (
-        (overlapping, "overlap, so they do not settle that order"),
-        (unknown, "are unknown"),
-    ):
-        if found:
-            neighbors = "; ".join(f"{CATEGORIES[i]} and {CATEGORIES[j]}" for i, j in found)
-            sentences.append(f"The intervals of {neighbors} {verdict}.")
-    return _text(" ".join(sentences) or "No neighboring intervals overlap.")
 
 
 def _correlation(data: ReportData) -> Markup:
@@ -155,16 +129,40 @@ def _correlation(data: ReportData) -> Markup:
     if not len(known):
         return _text("The error correlation φ is undefined for every pair: {}.", why)
     lowest, highest = int(np.nanargmin(phi_P)), int(np.nanargmax(phi_P))
-    text = _text(
-        "The median error correlation φ of two variants is {}. Most alike are {} ({}), least {} ({}).",
-        decimal(float(np.median(known))),
-        _pair_names(data, highest),
-        decimal(phi_P[highest]),
-        _pair_names(data, lowest),
-        decimal(phi_P[lowest]),
-    )
+    ends = ends_text(data, "error_correlation")
+    text = _text("Mean error correlation φ is {}. ", ends) if ends else _text("")
+    text += _text("The median over all pairs is {}.", decimal(float(np.median(known))))
+    if len(known) > 1:
+        text += _text(
+            " Most alike are {} ({} {}), least {} ({} {}): the extremes of {}, likely to be less so on new examples.",
+            _pair_names(data, highest),
+            decimal(phi_P[highest]),
+            _phi_interval(data, highest),
+            _pair_names(data, lowest),
+            decimal(phi_P[lowest]),
+            _phi_interval(data, lowest),
+            count(len(known), "pair"),
+        )
     undefined = len(phi_P) - len(known)
     return text + (_text(" φ is undefined for {}: {}.", count(undefined, "pair"), why) if undefined else "")
+
+
+def _phi_interval(data: ReportData, p: int) -> str:
+    first, second = (data.variants[v].correct for v in (data.pairs.a[p], data.pairs.b[p]))
+    both = data.pairs.both_correct[p : p + 1]
+    counts = PairCounts(
+        a=data.pairs.a[p : p + 1],
+        b=data.pairs.b[p : p + 1],
+        examples=data.examples,
+        both_correct=both,
+        only_a_correct=first - both,
+        only_b_correct=second - both,
+        both_wrong=data.examples - first - second + both,
+        both_wrong_same_class=np.zeros_like(both),
+        same_prediction=both,
+    )
+    low, high = metric_intervals("error_correlation", counts)
+    return interval(low[0], high[0], 2, scale=1)
 
 
 def _best_pair(data: ReportData) -> Markup:
@@ -175,11 +173,14 @@ def _best_pair(data: ReportData) -> Markup:
     p = best[0]
     accuracy_V = data.accuracies()[:, 0]
     better_P = np.maximum(accuracy_V[pairs.a], accuracy_V[pairs.b])
-    text = _text(
-        "The mean of {} ({}) is right on {}: {} points over the mean of the two, {} over the better one. ",
+    ends = ends_text(data, "improvement")
+    text = _text("Mean improvement in points is {}. ", ends) if ends else _text("")
+    text += _text(
+        "The mean of {} ({}) is right on {} {}: {} points over the mean of the two, {} over the better one. ",
         _pair_names(data, p),
         SHOWN_CATEGORIES[pairs.category[p]],
         percent(pairs.ensemble_accuracy[p]),
+        _share_interval(pairs.ensemble_accuracy[p], data.examples),
         points(pairs.improvement[p]),
         points(pairs.ensemble_accuracy[p] - better_P[p]),
     )
@@ -223,8 +224,7 @@ def _greedy(curve: GreedyCurve) -> Markup:
 def _greedy_against_single(curve: GreedyCurve, step: int) -> Markup:
     accuracy, single = curve.evaluation_accuracy[step], curve.best_single_accuracy
     low, high = curve.evaluation_low[step], curve.evaluation_high[step]
-    successes = round(single * curve.evaluation_examples)
-    single_low, single_high = (float(end) for end in wilson_interval(successes, curve.evaluation_examples))
+    single_low, single_high = _wilson(single, curve.evaluation_examples)
     text = _text(
         "On {} held-out examples it is right on {} {}, the best single variant {} on {} {}: {} points.",
         f"{curve.evaluation_examples:,}",
@@ -239,8 +239,19 @@ def _greedy_against_single(curve: GreedyCurve, step: int) -> Markup:
     verdict = "overlap, so they alone do not settle which is better" if overlap else "do not overlap"
     text += _text(" The two intervals {}.", verdict)
     if np.isfinite(curve.all_members_accuracy):
-        text += _text(" All variants averaged are right on {}.", percent(curve.all_members_accuracy))
+        everyone = curve.all_members_accuracy
+        ends = _share_interval(everyone, curve.evaluation_examples)
+        text += _text(" All variants averaged are right on {} {}.", percent(everyone), ends)
     return text
+
+
+def _share_interval(share: float, examples: int) -> str:
+    return interval(*_wilson(share, examples))
+
+
+def _wilson(share: float, examples: int) -> tuple[float, float]:
+    low, high = wilson_interval(round(share * examples), examples)
+    return float(low), float(high)
 
 
 def _is_judged(curve: GreedyCurve) -> bool:
@@ -259,6 +270,20 @@ def _completeness(data: ReportData) -> Markup:
         failed,
         data.pending,
     )
+
+
+def _limits(data: ReportData) -> Markup:
+    """What holds for every number above."""
+    text = _text(
+        "All of this is about these {} and {} on {}. Each interval holds by itself: of many, about one in twenty "
+        "misses. Pairs share variants, so {} are far fewer independent observations.",
+        count(len(data.variants), "variant"),
+        count(data.examples, "example"),
+        Markup("<bdi>{}</bdi>").format(data.dataset),
+        count(len(data.pairs.a), "pair"),
+    )
+    few = len(data.variants) < _FEW_VARIANTS
+    return text + (_text(" With so few variants, intervals of means by category are too narrow.") if few else "")
 
 
 def _pair_names(data: ReportData, pair: int) -> Markup:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from overlap.cli import analysis, models, predictions, sweep
+from overlap.cli import analyze, export, models, predictions, report, sweep
 
 app = typer.Typer(
     name="overlap",
@@ -15,8 +15,9 @@ app = typer.Typer(
 )
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(predictions.app, name="predictions")
-app.command("analyze")(analysis.analyze)
-app.command("report")(analysis.report)
+app.add_typer(analyze.app, name="analyze")
+app.command("export")(export.export)
+app.command("report")(report.report)
 app.command("models")(models.models)
 
 

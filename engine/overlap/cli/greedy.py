@@ -1,6 +1,7 @@
 """The options of greedy selection, and how its tables are printed."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ from overlap.errors import ArgumentError
 
 if TYPE_CHECKING:
     import polars as pl
+
+    from overlap.selection.search import Search
 
 PANEL = "Greedy selection"
 
@@ -36,28 +39,64 @@ def _option(name: str, text: str, **details: Any) -> Any:  # noqa: ANN401 - as t
     return typer.Option(name, help=text, rich_help_panel=PANEL, **details)
 
 
-Steps = Annotated[int, _option("--steps", "Members at most.", min=1)]
-Selection = Annotated[str, _option("--selection", "Share of examples that choose, or 'all'.")]
-Seed = Annotated[int, _option("--seed", "Of the shares, folds and bags.")]
-By = Annotated[Metric, _option("--metric", "What to choose by.")]
-Start = Annotated[list[str] | None, _option("--start", "A first member; may be repeated.")]
-SortedStart = Annotated[int, _option("--sorted-start", "Begin with this many of the best.", min=0)]
-Candidates = Annotated[str, _option("--candidates", "Glob of variants that may be added.")]
-MinAccuracy = Annotated[float, _option("--min-accuracy", "Of the candidates on their own.")]
-MaxAccuracy = Annotated[float, _option("--max-accuracy", "Of the candidates on their own.")]
-Replacement = Annotated[bool, _option("--replacement/--no-replacement", "Whether a member may be added again.")]
-TieRule = Annotated[Ties, _option("--ties", "Which of equally good candidates is added.")]
-AtMost = Annotated[
-    list[str] | None,
-    _option("--at-most", "Distinct members of one architecture, framework or train_on.", metavar="LEVEL=N"),
-]
-MaxCost = Annotated[
-    list[str] | None,
-    _option("--max-cost", "Of all distinct members: gmacs (an image) or seconds (as measured).", metavar="NAME=NUMBER"),
-]
-StopEarly = Annotated[bool, _option("--stop-early", "End where nothing better can follow.")]
-Folds = Annotated[int, _option("--folds", "Also cross-validate the selection in this many parts.", min=0)]
-Bags = Annotated[int, _option("--bags", "Also join this many paths, each among half of the candidates.", min=0)]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """How greedy selection searches."""
+
+    steps: Annotated[int, _option("--steps", "Members at most.", min=1)] = 25
+    selection: Annotated[str, _option("--selection", "Share of examples that choose, or 'all'.")] = "0.5"
+    seed: Annotated[int, _option("--seed", "Of the shares, folds and bags.")] = 0
+    metric: Annotated[Metric, _option("--metric", "What to choose by.")] = Metric.ACCURACY
+    start: Annotated[list[str] | None, _option("--start", "A first member; may be repeated.")] = None
+    sorted_start: Annotated[int, _option("--sorted-start", "Begin with this many of the best.", min=0)] = 0
+    candidates: Annotated[str, _option("--candidates", "Glob of variants that may be added.")] = "*"
+    min_accuracy: Annotated[float, _option("--min-accuracy", "Of the candidates on their own.")] = 0.0
+    max_accuracy: Annotated[float, _option("--max-accuracy", "Of the candidates on their own.")] = 1.0
+    replacement: Annotated[bool, _option("--replacement/--no-replacement", "Whether a member may be added again.")] = (
+        True
+    )
+    ties: Annotated[Ties, _option("--ties", "Which of equally good candidates is added.")] = Ties.DEFAULT
+    at_most: Annotated[
+        list[str] | None,
+        _option("--at-most", "Distinct members of one architecture, framework or train_on.", metavar="LEVEL=N"),
+    ] = None
+    max_cost: Annotated[
+        list[str] | None,
+        _option(
+            "--max-cost", "Of all distinct members: gmacs (an image) or seconds (as measured).", metavar="NAME=NUMBER"
+        ),
+    ] = None
+    stop_early: Annotated[bool, _option("--stop-early", "End where nothing better can follow.")] = False
+    folds: Annotated[int, _option("--folds", "Also cross-validate the selection in this many parts.", min=0)] = 0
+    bags: Annotated[int, _option("--bags", "Also join this many paths, each among half of the candidates.", min=0)] = 0
+
+
+def search_of(choices: Choices) -> "Search":
+    """The search that these choices describe.
+
+    Raises:
+        ArgumentError: a choice cannot be read.
+    """
+    from overlap.selection.search import Metric as Chosen
+    from overlap.selection.search import Search
+
+    return Search(
+        steps=choices.steps,
+        selection=share_of(choices.selection),
+        seed=choices.seed,
+        metric=Chosen(choices.metric.value),
+        start=tuple(choices.start or ()),
+        sorted_start=choices.sorted_start,
+        candidates=choices.candidates,
+        accuracy=(choices.min_accuracy, choices.max_accuracy),
+        replacement=choices.replacement,
+        ties=choices.ties.value,
+        at_most=limits_of(choices.at_most),
+        max_cost=costs_of(choices.max_cost),
+        stop_early=choices.stop_early,
+        folds=choices.folds,
+        bags=choices.bags,
+    )
 
 
 def share_of(text: str) -> float:

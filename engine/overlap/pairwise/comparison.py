@@ -1,8 +1,9 @@
-"""Tables that compare categories of pairs: means with intervals, controls, the trend along them, a regression.
+"""Tables that compare categories of pairs: means with intervals, controls, trends, lines, a regression.
 
-Array names: V variants, N examples, P pairs, G groups of examples.
+Array names: V variants, N examples, P pairs.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -13,7 +14,17 @@ from numpy.typing import NDArray
 
 from overlap.outcomes import Outcomes
 from overlap.pairwise.ensemble_rows import Counted
+from overlap.pairwise.ensemble_values import ensemble_values, resampled_values
 from overlap.pairwise.pair_rows import Labels
+from overlap.pairwise.scopes import (
+    DEFAULT_CATEGORIES,
+    CategoryOptions,
+    Compared,
+    Scope,
+    scopes_of,
+    whole_scope,
+    within,
+)
 from overlap_analysis import (
     CATEGORIES,
     DEFAULT_BOOTSTRAP,
@@ -21,7 +32,6 @@ from overlap_analysis import (
     PAIR_METRICS,
     Bootstrap,
     CategoryMean,
-    GroupedValue,
     PairCounts,
     category_means,
     category_trend,
@@ -29,8 +39,7 @@ from overlap_analysis import (
     contested_mask,
     count_pairs,
     duplicate_pairs,
-    ensemble_metrics,
-    group_sums,
+    line_of_pairs,
     matched_pairs,
     pair_count,
     pair_design,
@@ -39,7 +48,8 @@ from overlap_analysis import (
 )
 
 METRICS = ("error_inconsistency", "error_correlation", "kappa")
-RISING = ("error_inconsistency", "improvement")  # along the categories, by the hypothesis of the paper
+FALLING = ("error_correlation", "kappa")  # along the categories, by the hypothesis of the paper; the others rise
+EXPLAINING = ("error_inconsistency", "kappa")
 MATCHED_ACCURACY = 0.01
 _RESAMPLED_PAIRS = 5e8
 
@@ -52,28 +62,51 @@ def bootstrap_of(variants: int) -> Bootstrap:
 
 
 def comparison_tables(
-    outcomes: Outcomes, labels: Labels, improvement: Counted | None, groups: int
+    outcomes: Outcomes,
+    labels: Labels,
+    improvement: Counted | None,
+    groups: int,
+    *,
+    options: CategoryOptions = DEFAULT_CATEGORIES,
 ) -> dict[str, pl.DataFrame]:
-    """The tables `categories`, `controls`, `trends` and `regression`.
+    """The tables `categories`, `category_scopes`, `controls`, `trends`, `trend_scopes`, `fits` and `regression`.
 
-    `improvement` are the ensembles whose gain over the mean of their members is compared as well; pairs of unknown
-    category are in none of these tables.
+    Args:
+        outcomes: of a dataset.
+        labels: of its variants.
+        improvement: the ensembles that are compared as well; their metrics are left out if there are none.
+        groups: that `improvement` was counted in.
+        options: which pairs the scopes hold.
+
+    Returns:
+        By name. Pairs of unknown category are only in `fits` and `regression`.
+
+    Raises:
+        ArgumentError: the base has no result, or no two variants are in the window.
     """
     correct_VN = outcomes.correct_VN
     category_P = labels.categories(*pair_indices(len(correct_VN)))
     known_P, kinds_P = category_P >= 0, np.maximum(category_P, 0)
     bootstrap = bootstrap_of(len(correct_VN))
-    value = {} if improvement is None else {"improvement": _improvement(outcomes, improvement, groups)}
-    means = category_means(correct_VN, kinds_P, metrics=METRICS, values=value, among_P=known_P, bootstrap=bootstrap)
     counts = count_pairs(outcomes.predictions_VN, outcomes.labels_N)
-    values_P = {name: PAIR_METRICS[name](counts) for name in METRICS}
-    if improvement is not None:
-        values_P["improvement"] = ensemble_metrics(improvement.counts).improvement
+    everything = Compared(
+        scope=whole_scope(len(correct_VN)),
+        correct_VN=correct_VN,
+        category_P=category_P,
+        among_P=np.ones(len(category_P), np.bool_),
+        metrics_P={name: PAIR_METRICS[name](counts) for name in METRICS},
+        ensembles_P={} if improvement is None else ensemble_values(improvement),
+        resampled={} if improvement is None else resampled_values(outcomes.correct_VN, improvement, groups),
+    )
+    narrower = [_scope_tables(within(everything, scope)) for scope in scopes_of(outcomes, category_P, options)]
     return {
-        "categories": categories_table(means),
+        "categories": categories_table(_means(everything)),
+        "category_scopes": pl.concat([made["category_scopes"] for made in narrower]),
         "controls": _controls(outcomes, correct_VN, counts, kinds_P, known_P, bootstrap),
-        "trends": _trends(values_P, category_P),
-        "regression": _regression(values_P, labels, correct_VN.mean(axis=1), bootstrap),
+        "trends": _trends(everything),
+        "trend_scopes": pl.concat([made["trend_scopes"] for made in narrower]),
+        "fits": pl.concat([_named(everything.scope, _fits(everything)), *(made["fits"] for made in narrower)]),
+        "regression": _regression(everything.values_P, labels, correct_VN.mean(axis=1), bootstrap),
     }
 
 
@@ -87,14 +120,47 @@ def categories_table(means: Sequence[CategoryMean]) -> pl.DataFrame:
     return frame.with_columns(pl.col("mean", "low", "high").fill_nan(None))
 
 
-def _improvement(outcomes: Outcomes, one: Counted, groups: int) -> GroupedValue | NDArray[np.float64]:
-    """What each ensemble adds to the mean of its members; by groups of examples where they were kept apart."""
-    if one.correct_PG is None:
-        return ensemble_metrics(one.counts).improvement
-    alone_GV = group_sums(outcomes.correct_VN, groups)
-    members_GP = alone_GV[:, one.counts.a] + alone_GV[:, one.counts.b]
-    sizes_G = group_sums(np.ones(len(outcomes.labels_N)), groups)
-    return GroupedValue(sums_GP=one.correct_PG.T - members_GP / 2, examples_GP=sizes_G[:, None])
+def _scope_tables(one: Compared) -> dict[str, pl.DataFrame]:
+    """The rows of one scope, of the tables that have several."""
+    made = {"category_scopes": categories_table(_means(one)), "trend_scopes": _trends(one), "fits": _fits(one)}
+    return {name: _named(one.scope, table) for name, table in made.items()}
+
+
+def _named(scope: Scope, table: pl.DataFrame) -> pl.DataFrame:
+    """A table with the columns that tell its scope from others."""
+    low, high = scope.window or (None, None)
+    return table.select(
+        pl.lit(scope.name, pl.String).alias("scope"),
+        pl.lit(scope.base_name, pl.String).alias("base"),
+        pl.lit(low, pl.Float64).alias("accuracy_low"),
+        pl.lit(high, pl.Float64).alias("accuracy_high"),
+        pl.all(),
+    )
+
+
+def _means(one: Compared) -> list[CategoryMean]:
+    """Means by category of every metric, over the scope's pairs of known category."""
+    return category_means(
+        one.correct_VN,
+        np.maximum(one.category_P, 0),
+        metrics=METRICS,
+        values=one.resampled,
+        among_P=one.among_P & (one.category_P >= 0),
+        bootstrap=bootstrap_of(len(one.correct_VN)),
+    )
+
+
+def _fits(one: Compared) -> pl.DataFrame:
+    """One row a measure of difference and a metric of ensembles: the line of the second on the first."""
+    rows = []
+    for x, metric in itertools.product(EXPLAINING, one.ensembles_P):
+        x_P = np.where(one.among_P, one.metrics_P[x], np.nan)
+        line = line_of_pairs(x_P, one.ensembles_P[metric], bootstrap=bootstrap_of(len(one.correct_VN)))
+        numbers = (line.slope.value, line.intercept.value, line.r.value, line.r.low, line.r.high)
+        rows.append((x, metric, *numbers, line.points))
+    names = ("slope", "intercept", "r", "r_low", "r_high")
+    schema = {"x": pl.String, "metric": pl.String, **dict.fromkeys(names, pl.Float64), "pairs": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col(names).fill_nan(None))
 
 
 def _controls(
@@ -150,12 +216,13 @@ def _controls(
     )
 
 
-def _trends(values_P: Mapping[str, NDArray[np.float64]], category_P: NDArray[np.int8]) -> pl.DataFrame:
+def _trends(one: Compared) -> pl.DataFrame:
     """One row a metric: whether it rises, or falls, from reinit to dataset; null where there is no trend to test."""
     rows = []
-    for name, value_P in values_P.items():
-        direction: Literal["rising", "falling"] = "rising" if name in RISING else "falling"
-        trend = category_trend(value_P, category_P, direction=direction)
+    for name, value_P in one.values_P.items():
+        direction: Literal["rising", "falling"] = "falling" if name in FALLING else "rising"
+        in_scope_P = np.where(one.among_P, value_P, np.nan)
+        trend = category_trend(in_scope_P, one.category_P, direction=direction, fixed=one.scope.base)
         pairs = {f"{category}_pairs": count for category, count in zip(CATEGORIES, trend.pairs, strict=True)}
         rows.append(
             {

@@ -4,10 +4,11 @@ from overlap.store.addresses import open_objects
 from overlap.store.failures import Failure
 from overlap.store.lockfile import LockFile, lock_of
 from overlap.store.objects import MissingObjectError, Objects
-from overlap.store.rows import Outputs, PartialPredictions, Predictions, round_logits
+from overlap.store.rows import EmbeddedSplit, Outputs, PartialPredictions, Predictions, round_logits
 from overlap.store.store import Store
 
 __all__ = [
+    "EmbeddedSplit",
     "Failure",
     "LockFile",
     "MissingObjectError",

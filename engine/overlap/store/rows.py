@@ -25,19 +25,28 @@ class Outputs(StrEnum):
     PREDICTION = "prediction"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EmbeddedSplit:
+    """What a network hands to its classifier for the N examples of a split: (N, D) float32, and which they are."""
+
+    ids_N: NDArray[np.int64]
+    labels_N: NDArray[np.int32]
+    values_ND: NDArray[np.float32]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Predictions:
     """One variant's outputs over the N examples of a split, rounded as they are stored.
 
     `temperature` divides the logits; it was fitted on the calibration split, or is 1 without one.
-    `embeddings` are (N, D) float32 by split, where they are to be kept; `batch_size` is what was used.
+    `embeddings` are those of each split, where they are to be kept; `batch_size` is what was used.
     """
 
     ids_N: NDArray[np.int64]
     labels_N: NDArray[np.int32]
     logits_NC: NDArray[np.float16]
     temperature: float
-    embeddings: Mapping[str, NDArray[np.float32]] = field(default_factory=dict)
+    embeddings: Mapping[str, EmbeddedSplit] = field(default_factory=dict)
     batch_size: int = 0
 
 

@@ -36,10 +36,19 @@ def encode_logits(predictions: Predictions, footer: Mapping[str, str]) -> bytes:
 
 
 def encode_embeddings(predictions: Predictions, footer: Mapping[str, str]) -> bytes:
-    """The `embeddings` file: `split`, then one FixedSizeList<float32>[D] a row, each split in its dataset's order."""
-    splits = [name for name, values in predictions.embeddings.items() for _ in values]
-    values_ND = np.concatenate(list(predictions.embeddings.values()))
-    return _encode(pa.table({"split": pa.array(splits), "embedding": _fixed_size_list(values_ND)}), footer)
+    """The `embeddings` file: `split`, `example`, `label`, `embedding`: one FixedSizeList<float32>[D] a row.
+
+    The splits come one after another, each in its dataset's order. Files of earlier versions have neither `example`
+    nor `label`, and no `train` split.
+    """
+    parts = predictions.embeddings
+    columns = {
+        "split": pa.array([name for name, part in parts.items() for _ in part.ids_N]),
+        "example": pa.array(np.concatenate([part.ids_N for part in parts.values()])),
+        "label": pa.array(np.concatenate([part.labels_N for part in parts.values()])),
+        "embedding": _fixed_size_list(np.concatenate([part.values_ND for part in parts.values()])),
+    }
+    return _encode(pa.table(columns), footer)
 
 
 def encode_result(predictions: Predictions, footer: Mapping[str, str]) -> bytes:

@@ -1,0 +1,1 @@
+"""A sweep in a notebook: what `overlap.open` gives."""

@@ -1,0 +1,1 @@
+"""What two variants are confident about, and the classes on which one of them is better."""
