@@ -29,6 +29,10 @@ class Kind(StrEnum):
     SHIFT = "shift"
 
 
+PROBING = frozenset({Kind.FEATURES, Kind.DOWNSTREAM})
+"""What fits many probes, which may take hours: only made when it is asked for by name."""
+
+EVERYTHING = tuple(kind for kind in Kind if kind not in PROBING)
 SELECTIONS = frozenset({Kind.GREEDY, Kind.LOW_ACCURACY})
 
 

@@ -7,7 +7,7 @@ import polars as pl
 
 from overlap import tables
 from overlap.analyses.made import Made
-from overlap.analyses.options import Kind, Options, Where
+from overlap.analyses.options import EVERYTHING, Kind, Options, Where
 from overlap.analyses.place import choose_place, open_place
 from overlap.analyses.steps import Context, steps_of
 from overlap.outcomes import Outcomes, read_outcomes
@@ -40,12 +40,13 @@ def analyze(
     store: Store,
     *,
     dataset: str | None = None,
-    kinds: Collection[Kind] = tuple(Kind),
+    kinds: Collection[Kind] = EVERYTHING,
     options: Options = DEFAULT_OPTIONS,
 ) -> Analysis:
     """Computes analyses of a sweep's results and writes their tables into the store.
 
-    What an earlier analysis has counted of variants that are still the same is not counted again.
+    What an earlier analysis has counted of variants that are still the same is not counted again. By default all
+    analyses are made that the store has the material for, but for those that fit probes.
 
     Raises:
         ArgumentError: no results, or an option names what is not there.

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from overlap.analyses.made import Made
-from overlap.analyses.options import Kind, Options
+from overlap.analyses.options import EVERYTHING, Kind, Options
 from overlap.analyses.place import Place
 from overlap.errors import ArgumentError
 from overlap.features.downstream import DOWNSTREAM_TABLES, downstream_tables
@@ -48,7 +48,7 @@ class Context:
     @property
     def everything(self) -> bool:
         """Whether what cannot be made is passed over, because nobody asked for it by name."""
-        return self.kinds == set(Kind)
+        return self.kinds >= set(EVERYTHING)
 
 
 Step = Callable[[Context], None]

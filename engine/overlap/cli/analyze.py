@@ -70,10 +70,9 @@ def everything(
     window: Window,
     groups: ClassGroups,
     choices: Choices,
-    features: Features,
     reference: Reference,
 ) -> None:
-    """All analyses that the store has the material for; what you get without a word."""
+    """All analyses that the store has the material for, but for features and downstream, which may take hours."""
     _run(
         common,
         None,
@@ -82,7 +81,6 @@ def everything(
         **category_options(base, window),
         **specialization_options(base, groups),
         search=search_of(choices),
-        features=request_of(base, features),
         reference=reference.reference,
     )
 
@@ -168,6 +166,7 @@ def shift(common: Common, reference: Reference) -> None:
 
 def _run(common: Common, kind: str | None, **chosen: Any) -> None:  # noqa: ANN401 - fields of Options
     """Computes one analysis, or all, and prints what was found."""
+    from overlap.analyses import EVERYTHING as ALL
     from overlap.analyses import Calibration as Calibrated
     from overlap.analyses import Kind, Options, Where
     from overlap.published import read_published
@@ -181,7 +180,7 @@ def _run(common: Common, kind: str | None, **chosen: Any) -> None:  # noqa: ANN4
         published=read_published(common.published) if common.published else {},
         **chosen,
     )
-    kinds = tuple(Kind) if kind is None else (Kind(kind),)
+    kinds = ALL if kind is None else (Kind(kind),)
     analysis = overlap.analyze(open_store(common.store), dataset=common.dataset, kinds=kinds, options=options)
     if common.json:
         output.print_json({name: table.to_dicts() for name, table in analysis.tables.items()})

@@ -1,6 +1,6 @@
 """The report of a sweep: its analysis tables and failures become one offline HTML page."""
 
-from overlap.analyses import analyze
+from overlap.analyses import Kind, analyze
 from overlap.pairwise.pair_rows import labels_of
 from overlap.reporting.data import read_report_data
 from overlap.standing import choose_dataset
@@ -10,6 +10,9 @@ from overlap_analysis.report import ReportData, render_report
 
 REPORT = "report.html"
 _SELECTION = ("greedy", "low_accuracy")
+_ESSENTIAL = (
+    Kind.PAIRS, Kind.ENSEMBLES, Kind.CATEGORIES, Kind.SPECIALIZATION, Kind.GREEDY, Kind.LOW_ACCURACY,
+)  # fmt: skip
 
 
 def report(store: Store, *, dataset: str | None = None, thumbnails: bool = False) -> str:
@@ -43,7 +46,7 @@ def report_data(store: Store, dataset: str | None = None, *, thumbnails: bool = 
     lock = store.require_lock()
     chosen = choose_dataset(lock, dataset)
     if not _is_current(store, lock, chosen):
-        analyze(store, dataset=chosen)
+        analyze(store, dataset=chosen, kinds=_ESSENTIAL)
     return read_report_data(store, lock, chosen, thumbnails=thumbnails)
 
 
