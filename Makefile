@@ -18,10 +18,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 		--constraint constraints.txt --group dev --editable .
 	touch $@
 
-demo: $(VENV)/.installed  ## launch sweeps/digits.yaml, analyze it and write its report
+demo: $(VENV)/.installed  ## launch sweeps/digits.yaml, analyze it and write its reports
 	$(BIN)/overlap sweep launch sweeps/digits.yaml
 	$(BIN)/overlap analyze sweeps/digits.yaml
+	$(BIN)/overlap analyze features sweeps/digits.yaml --partners 1
+	$(BIN)/overlap analyze shift sweeps/digits.yaml --dataset fonts
+	$(BIN)/overlap analyze downstream sweeps/digits.yaml --dataset fonts --partners 1
 	@echo "report: $$($(BIN)/overlap report sweeps/digits.yaml)"
+	@echo "report: $$($(BIN)/overlap report sweeps/digits.yaml --dataset fonts)"
 
 test: $(VENV)/.installed  ## run all tests
 	$(BIN)/pytest -q --doctest-modules

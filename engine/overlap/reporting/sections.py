@@ -25,8 +25,8 @@ Tables = Mapping[str, pl.DataFrame]
 _KINDS = {kind.word: kind.value for kind in Category}
 _DOWNSTREAM_CAPTION = (
     "A dot is a probe of one embedding, or of two side by side, on this dataset. Right: the better of the two is more "
-    "accurate on the dataset it is compared with. Hollow dots are as many dimensions of a reinit partner: more "
-    "dimensions alone."
+    "accurate on the dataset it is compared with. Crosses have as many dimensions of a reinit partner "
+    "instead: what more dimensions bring alone."
 )
 _MIXES_CAPTION = (
     "Accuracy of a probe on a share of random dimensions of the base and the rest of another variant, mean and spread "
