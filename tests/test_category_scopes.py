@@ -14,8 +14,8 @@ from overlap.pairwise.ensemble_rows import Request, count_ensembles
 from overlap.pairwise.ensemble_sums import Method
 from overlap.pairwise.ensemble_values import resampled_values
 from overlap.pairwise.growth import nothing_known
-from overlap.pairwise.pair_rows import labels_of
-from overlap.pairwise.scopes import CategoryOptions, base_of, scopes_of
+from overlap.pairwise.pair_rows import Labels, labels_of, usual_base
+from overlap.pairwise.scopes import CategoryOptions, scopes_of
 from overlap.tasks import LocalTasks
 from overlap_analysis import GroupedValue, pair_indices
 from synthetic_store import Shape, synthetic_store
@@ -58,13 +58,13 @@ def in_scope(pairs, outcomes, scope, base, low, high):
 
 def test_the_base_is_the_variant_with_the_most_reinits_and_the_first_of_several(sweep):
     outcomes, labels, _, _ = sweep
-    category_P = labels.categories(*pair_indices(12))
-    assert base_of(category_P, 12) == 0
-    a, b = pair_indices(4)
-    partners = np.where((a == 2) | (b == 2), 0, 3).astype(np.int8)
-    assert base_of(partners, 4) == 2
-    assert base_of(np.full(6, 4, np.int8), 4) == 0
-    base, window, both = scopes_of(outcomes, category_P, CategoryOptions(base=outcomes.names[5]))
+    assert usual_base(labels) == 0
+    recipes, architectures = [0, 1, 1, 1, 1, 2], [0, 5, 3, 5, 3, 5]
+    few = Labels(names=tuple("abcdef"), levels_LV=np.array([recipes, architectures], np.int32))
+    assert usual_base(few) == 1
+    unknown = Labels(names=tuple("abcdef"), levels_LV=np.array([[-1, -1, -1, 2, 2, 4], [0] * 6], np.int32))
+    assert usual_base(unknown) == 3
+    base, window, both = scopes_of(outcomes, labels, CategoryOptions(base=outcomes.names[5]))
     assert (base.base, base.base_name, window.base) == (5, outcomes.names[5], None)
     accuracy_V = outcomes.correct_VN.mean(axis=1)
     assert window.window == pytest.approx((accuracy_V[5] - 0.02, accuracy_V[5] + 0.02))

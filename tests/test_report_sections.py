@@ -79,3 +79,16 @@ def test_tables_of_a_section_have_as_many_cells_as_columns_and_numbers_with_inte
 def test_what_takes_two_datasets_asked_for_by_name_says_what_it_lacks(analyzed, kind):
     with pytest.raises(ArgumentError, match="expected two datasets, got 'photos' twice"):
         overlap.analyze(analyzed[0], dataset="photos", kinds=(kind,), options=QUICK)
+
+
+def test_the_line_under_shift_goes_through_the_baseline_that_was_asked_for(analyzed):
+    def line(baseline):
+        options = Options(baseline=baseline, where=Where.INPROCESS)
+        return overlap.analyze(analyzed[0], dataset="drawings", kinds=(Kind.SHIFT,), options=options).tables["shift"]
+
+    some, everyone = line("*-0000[0-3]"), line("*")
+    assert (some["points"][0], everyone["points"][0]) == (4, 6)
+    with pytest.raises(ArgumentError, match="--baseline 'nobody' matches no variant"):
+        line("nobody")
+    with pytest.raises(ArgumentError, match="a line needs 3 variants"):
+        line("*-00001")

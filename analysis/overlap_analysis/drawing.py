@@ -19,7 +19,7 @@ ACCENT, INK, MUTED, RULE, UNDEFINED = "#1f5f8b", "#1c2126", "#5d6873", "#e3e7eb"
 # Paul Tol's "muted" scheme, safe for color-blind readers.
 GROUP_COLORS = ("#332288", "#cc6677", "#117733", "#ddcc77", "#88ccee", "#882255", "#44aa99", "#999933")
 WIDTH = 9.0
-_DOTS_AN_INCH = {"svg": 160, "png": 300}  # of what an SVG holds as pixels; of a PNG, what journals ask for
+_DOTS_AN_INCH = {"svg": 120, "png": 300}  # of what an SVG holds as pixels; of a PNG, what journals ask for
 _LAYOUT_FONT = b"'DejaVu Sans', sans-serif"
 _PAGE_FONT = b"system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 # Categories of characters that break XML, and bidi classes that reorder what stands beside them.

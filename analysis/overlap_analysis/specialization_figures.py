@@ -29,6 +29,7 @@ from overlap_analysis.drawing import (
 
 _ROW, _TOP, _BOTTOM = 1.45, 1.0, 0.25
 _MOST_NAMED = len(GROUP_COLORS)
+_MOST_VECTORS = 200  # classes; the dots of more are drawn as an image, which is smaller
 _OUTCOME_COLORS = {
     "both right": "#9aa5b1",
     "both wrong": "#4a5560",
@@ -140,7 +141,8 @@ def class_differences(
         rows = -(-min(len(group_names), _MOST_NAMED) // columns)
         top = _TOP + 0.22 * max(rows - 1, 0)
         height = top + _ROW * len(others) + _BOTTOM
-        subtitle = f"base: {short_name(base, 50)}; filled: a difference at a false-discovery rate of 5 %"
+        marked = "large" if len(group_C) > _MOST_VECTORS else "filled"
+        subtitle = f"base: {short_name(base, 50)}; {marked}: a difference at a false-discovery rate of 5 %"
         figure = new_figure(height, "Accuracy of the base less that of another variant, by class", subtitle)
         widest = 100 * max(float(np.nanmax(np.abs(one.difference_C), initial=0.01)) for one in others)
         for row, one in enumerate(others):
@@ -160,14 +162,17 @@ def class_differences(
 
 
 def _class_dots(axes: Axes, one: ClassDifferences, group_C: NDArray[np.integer], colors: Sequence[str]) -> None:
-    size = float(np.clip(1500 / max(len(group_C), 1), 6, 36))
+    size, many = float(np.clip(1500 / max(len(group_C), 1), 6, 36)), len(group_C) > _MOST_VECTORS
     axes.axhline(0, color=INK, lw=0.8)
-    for group in np.unique(group_C):
-        chosen = np.flatnonzero((group_C == group) & np.isfinite(one.difference_C))
-        color = colors[group] if group >= 0 else MUTED
+    color_C = np.array([*colors, MUTED])[group_C]  # the last one is that of no group, -1
+    known_C = np.isfinite(one.difference_C)
+    for filled, chosen_C in ((False, known_C & ~one.significant_C), (True, known_C & one.significant_C)):
+        chosen, edges = np.flatnonzero(chosen_C), color_C[chosen_C]
+        faces, width = (edges, 0.0) if filled or many else ("none", 0.8)
         value = 100 * one.difference_C[chosen]
-        filled = one.significant_C[chosen]
-        axes.scatter(chosen[~filled], value[~filled], s=size, facecolors="none", edgecolors=color, linewidths=0.8)
-        axes.scatter(chosen[filled], value[filled], s=size, color=color, linewidths=0.8)
-        if group >= 0 and len(chosen):
-            axes.plot([chosen[0] - 0.4, chosen[-1] + 0.4], [value.mean()] * 2, color=color, lw=1.6)
+        area = size if filled or not many else size / 4
+        axes.scatter(chosen, value, s=area, c=faces, edgecolors=edges, linewidths=width, zorder=1.5, rasterized=many)
+    for group in np.unique(group_C[known_C & (group_C >= 0)]):
+        members = np.flatnonzero(known_C & (group_C == group))
+        mean = 100 * one.difference_C[members].mean()
+        axes.plot([members[0] - 0.4, members[-1] + 0.4], [mean] * 2, color=colors[group], lw=1.6)

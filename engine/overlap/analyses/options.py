@@ -62,6 +62,7 @@ class Options:
         search: how a greedy ensemble is selected.
         features: what embeddings are asked for.
         reference: the dataset that a shift is from, and that transfer is compared with; by default the first evaluated.
+        baseline: a glob of the variants that the line of accuracies under shift goes through.
         calibration: whether temperatures are used.
         rules: of the two-model ensembles.
         intervals: whether pairs get them; None leaves them out where there are millions.
@@ -77,6 +78,7 @@ class Options:
     search: Search = DEFAULT_SEARCH
     features: FeatureRequest = DEFAULT_FEATURES
     reference: str | None = None
+    baseline: str = "*"
     calibration: Calibration = Calibration.SPLIT
     rules: tuple[Rule, ...] = RULES
     intervals: bool | None = None

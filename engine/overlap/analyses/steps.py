@@ -1,5 +1,6 @@
 """The steps of an analysis: each adds its tables from what the store holds."""
 
+import fnmatch
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -221,7 +222,12 @@ def _add_shift(context: Context) -> None:
 
     def find() -> Tables:
         lock, shifted = store.require_lock(), context.outcomes.dataset
-        return shift_tables(store, *read_both(store, lock, reference=_reference(context), shifted=shifted))
+        first, second = read_both(store, lock, reference=_reference(context), shifted=shifted)
+        baseline = fnmatch.filter(first.names, context.options.baseline)
+        if not baseline:
+            raise ArgumentError(f"--baseline '{context.options.baseline}' matches no variant")
+        both = [name for name in baseline if name in set(second.names)]
+        return shift_tables(store, first, second, baseline=both if len(both) < len(first.names) else ())
 
     _add_if_possible(context, find, SHIFT_TABLES, likely=_has_reference(context))
 

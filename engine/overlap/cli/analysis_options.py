@@ -124,6 +124,10 @@ class Reference:
     reference: Annotated[
         str | None, typer.Option("--reference", help="The dataset to compare with; the first that was evaluated.")
     ] = None
+    baseline: Annotated[
+        str,
+        typer.Option("--baseline", help="Glob of the variants that the line under shift goes through."),
+    ] = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +199,11 @@ def _window_of(text: str | None) -> tuple[float, float] | None:
         return float(low), float(high)
     except ValueError:
         raise ArgumentError(f"--window takes LOW:HIGH, as in 0.74:0.78, got '{text}'") from None
+
+
+def shift_options(reference: Reference) -> dict[str, Any]:
+    """Which datasets and variants a shift is between."""
+    return {"reference": reference.reference, "baseline": reference.baseline}
 
 
 def pair_options(pairs: Pairs) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from overlap.cli.analysis_options import (
     ensemble_options,
     pair_options,
     request_of,
+    shift_options,
     specialization_options,
 )
 from overlap.cli.greedy import Choices, search_of
@@ -81,7 +82,7 @@ def everything(
         **category_options(base, window),
         **specialization_options(base, groups),
         search=search_of(choices),
-        reference=reference.reference,
+        **shift_options(reference),
     )
 
 
@@ -151,7 +152,7 @@ def downstream(common: Common, base: Base, features: Features, reference: Refere
 
     Example: overlap analyze downstream runs/imagenet --dataset flowers --reference val
     """
-    _run(common, "downstream", features=request_of(base, features), reference=reference.reference)
+    _run(common, "downstream", features=request_of(base, features), **shift_options(reference))
 
 
 @app.command("shift")
@@ -161,7 +162,7 @@ def shift(common: Common, reference: Reference) -> None:
 
     Example: overlap analyze shift runs/imagenet --dataset sketch --reference val
     """
-    _run(common, "shift", reference=reference.reference)
+    _run(common, "shift", **shift_options(reference))
 
 
 def _run(common: Common, kind: str | None, **chosen: Any) -> None:  # noqa: ANN401 - fields of Options

@@ -1,6 +1,5 @@
 """What a user may ask of the analyses of embeddings, and which pairs of variants that means."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 
 from overlap.errors import ArgumentError
 from overlap.outcomes import Outcomes, indices_of
-from overlap.pairwise.pair_rows import labels_of
+from overlap.pairwise.pair_rows import labels_of, usual_base
 from overlap.variants import Category
 from overlap_analysis import BASE_PERCENTS, RANKINGS, Ranking
 
@@ -101,7 +100,7 @@ def choose_pairs(outcomes: Outcomes, request: FeatureRequest) -> list[Partner]:
         return [Partner(base=a, other=b, category=Category(categories[a, b])) for a, b in named]
     if len(outcomes.variants) < 2:
         raise ArgumentError(f"only '{outcomes.names[0]}' has embeddings: a pair takes two variants")
-    base = indices_of(outcomes, [request.base])[0] if request.base else _default_base(categories)
+    base = indices_of(outcomes, [request.base])[0] if request.base else usual_base(labels_of(outcomes.variants))
     accuracy_V = outcomes.correct_VN.mean(axis=1)
     nearest = np.argsort(np.abs(accuracy_V - accuracy_V[base]), kind="stable")
     others = [int(v) for v in nearest if v != base]
@@ -122,8 +121,3 @@ def _categories(outcomes: Outcomes) -> np.ndarray[tuple[int, int], np.dtype[np.i
     variants = len(outcomes.variants)
     a, b = np.divmod(np.arange(variants**2), variants)
     return labels_of(outcomes.variants).categories(a, b).reshape(variants, variants)
-
-
-def _default_base(categories: np.ndarray[tuple[int, int], np.dtype[np.int8]]) -> int:
-    reinits = Counter({v: int((row == Category.REINIT).sum()) for v, row in enumerate(categories)})
-    return max(reinits, key=lambda v: (reinits[v], -v))

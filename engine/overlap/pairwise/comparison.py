@@ -98,7 +98,7 @@ def comparison_tables(
         ensembles_P={} if improvement is None else ensemble_values(improvement),
         resampled={} if improvement is None else resampled_values(outcomes.correct_VN, improvement, groups),
     )
-    narrower = [_scope_tables(within(everything, scope)) for scope in scopes_of(outcomes, category_P, options)]
+    narrower = [_scope_tables(within(everything, scope)) for scope in scopes_of(outcomes, labels, options)]
     return {
         "categories": categories_table(_means(everything)),
         "category_scopes": pl.concat([made["category_scopes"] for made in narrower]),

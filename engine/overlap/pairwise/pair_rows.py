@@ -76,20 +76,8 @@ def labels_of(variants: Sequence[Variant]) -> Labels:
 def usual_base(labels: Labels) -> int:
     """The variant that most others differ from by their seed only; the first of equals, in the sweep's order."""
     _, kind_V, sizes = np.unique(labels.levels_LV, axis=1, return_inverse=True, return_counts=True)
-    return int(np.argmax(sizes[kind_V.reshape(-1)]))
-
-
-def nearest_partners(labels: Labels, accuracy_V: NDArray[np.float64], base: int) -> dict[str, int]:
-    """For each category, the variant that differs so from the base and is nearest to its accuracy."""
-    others = np.delete(np.arange(len(labels.names), dtype=np.int32), base)
-    category_P = labels.categories(np.full(len(others), base, np.int32), others)
-    gap_P = np.abs(accuracy_V[others] - accuracy_V[base])
-    partners = {}
-    for kind, name in enumerate(CATEGORIES):
-        of_kind = np.flatnonzero(category_P == kind)
-        if len(of_kind):
-            partners[name] = int(others[of_kind[np.argmin(gap_P[of_kind])]])
-    return partners
+    known_V = (labels.levels_LV >= 0).all(axis=0)  # nobody knows whether others are reinits of it
+    return int(np.argmax(np.where(known_V, sizes[kind_V.reshape(-1)], 0)))
 
 
 def _codes(values: Sequence[object]) -> NDArray[np.int32]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from overlap.errors import ArgumentError
 from overlap.outcomes import Outcomes, indices_of
-from overlap.variants import Category
+from overlap.pairwise.pair_rows import Labels, usual_base
 from overlap_analysis import GroupedValue, pair_indices
 
 POINTS_ASIDE = 0.02  # of the window around the base's accuracy; the paper has 74 to 78 % around 76.5 %
@@ -75,7 +75,7 @@ def whole_scope(variants: int) -> Scope:
     return Scope(name="all", variants=np.arange(variants))
 
 
-def scopes_of(outcomes: Outcomes, category_P: NDArray[np.int8], options: CategoryOptions) -> tuple[Scope, ...]:
+def scopes_of(outcomes: Outcomes, labels: Labels, options: CategoryOptions) -> tuple[Scope, ...]:
     """The scopes `base`, `window` and `base_window`; the base is in the last, whatever its accuracy.
 
     Raises:
@@ -83,7 +83,7 @@ def scopes_of(outcomes: Outcomes, category_P: NDArray[np.int8], options: Categor
     """
     accuracy_V = outcomes.correct_VN.mean(axis=1)
     everyone = np.arange(len(accuracy_V))
-    base = base_of(category_P, len(everyone)) if options.base is None else indices_of(outcomes, [options.base])[0]
+    base = usual_base(labels) if options.base is None else indices_of(outcomes, [options.base])[0]
     low, high = window = _window(options.window, float(accuracy_V[base]))
     inside_V = (accuracy_V >= low) & (accuracy_V <= high)
     if options.window is not None and np.count_nonzero(inside_V) < 2:
@@ -98,13 +98,6 @@ def scopes_of(outcomes: Outcomes, category_P: NDArray[np.int8], options: Categor
         Scope(name="window", variants=chosen, window=window),
         Scope(name="base_window", variants=with_base, base=place, base_name=name, window=window),
     )
-
-
-def base_of(category_P: NDArray[np.int8], variants: int) -> int:
-    """The variant that is in the most pairs of category reinit, the first of several."""
-    reinit_P = category_P == Category.REINIT
-    partners_V = sum(np.bincount(index[reinit_P], minlength=variants) for index in pair_indices(variants))
-    return int(np.argmax(partners_V))
 
 
 def within(whole: Compared, scope: Scope) -> Compared:

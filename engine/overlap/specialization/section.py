@@ -40,8 +40,8 @@ _ANGLES_CAPTION = (
     "is right. Right: examples on which both are right, or both wrong."
 )
 _CLASSES_CAPTION = (
-    "A dot is a class: up, the base is better on it. Filled dots differ at a false-discovery rate of 5 % among "
-    "the classes of that pair. Lines are the means of groups of classes."
+    "A dot is a class: up, the base is better on it. Filled dots, of many classes the large ones, differ at a "
+    "false-discovery rate of 5 % among the classes of that pair. Lines are the means of groups of classes."
 )
 
 Read = Callable[[str], pl.DataFrame | None]
