@@ -146,6 +146,7 @@ class Features:
         int, _features("--step", "Dimensions are added so many at a time; 0: a sixteenth of both.", min=0)
     ] = 0
     target: Annotated[float | None, _features("--target", "Accuracy to reach; the base's own by default.")] = None
+    examples: Annotated[int, _features("--examples", "Similarity is computed on so many at most.", min=8)] = 2000
     labels: Annotated[
         Path | None, _features("--labels", "Parquet or CSV with `example` and a 0/1 column a label, for downstream.")
     ] = None
@@ -168,6 +169,7 @@ def request_of(base: Base, features: Features) -> "FeatureRequest":
         draws=features.draws,
         step=features.step,
         target=features.target,
+        examples=features.examples,
         labels=features.labels,
         device=features.device,
     )
